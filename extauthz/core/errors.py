@@ -1,0 +1,63 @@
+"""Errors that say what to do about them.
+
+A denial is never an exception; these are for inputs that people and programs
+hand us. Messages: lower case, the offending input in backticks, the mend last.
+"""
+
+
+class SentinelError(Exception):
+    """Anything that this project raises on purpose."""
+
+
+class Invalid(SentinelError):
+    """An input that can never work as it stands.
+
+    Args:
+        field: where, as a path (`spec.toolRules[0].decision`, `$.grants[3].max_trust`,
+            the name of a setting); empty when it is the input as a whole.
+        problem: what is wrong with it.
+        mend: what to do, as an imperative; may be empty.
+    """
+
+    def __init__(self, field: str, problem: str, mend: str = "") -> None:
+        self.field, self.problem, self.mend = field, problem, mend
+        head = f"{field}: " if field else ""
+        tail = f"; {mend}" if mend else ""
+        super().__init__(f"{head}{problem}{tail}")
+
+
+class Unauthenticated(SentinelError):
+    """No valid credential came with the request."""
+
+
+class Forbidden(SentinelError):
+    """The credential is valid and does not reach this far."""
+
+
+class NotFound(SentinelError):
+    """The named thing does not exist."""
+
+
+class Conflict(SentinelError):
+    """Somebody else changed or owns the thing."""
+
+
+class Retryable(SentinelError):
+    """It may work later, unchanged: a dependency is away."""
+
+
+class Busy(Retryable):
+    """A bounded resource is full: slow down."""
+
+
+class Poison(SentinelError):
+    """A record that can never be processed: dead-letter it.
+
+    Args:
+        position: where it lies in its log.
+        why: the reason that goes with it.
+    """
+
+    def __init__(self, position: object, why: str) -> None:
+        self.position, self.why = position, why
+        super().__init__(f"{position}: {why}")

@@ -1,0 +1,46 @@
+"""Instants (RFC 3339) and durations (as Go writes them), to and from seconds."""
+
+import re
+from datetime import UTC, datetime
+
+from extauthz.core.errors import Invalid
+
+_INSTANT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?", re.ASCII)
+
+
+def parse_instant(text: str, field: str) -> float:
+    """Read an RFC 3339 date-time (section 5.6) as seconds since the epoch.
+
+    Raises:
+        Invalid: naming `field`, where it is anything else or names no real instant.
+    """
+    if _INSTANT.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text.upper()).timestamp()
+        except (ValueError, OverflowError):
+            pass
+    raise Invalid(
+        field, f"`{text[:64]}` is not an RFC 3339 time", "write it like 2026-12-31T23:59:59Z"
+    )
+
+
+def format_instant(seconds: float) -> str:
+    """Write seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def parse_duration(text: str, field: str) -> float:
+    """Read a duration like `24h`, `1h30m` or `90s` as seconds.
+
+    Raises:
+        Invalid: naming `field`, where it is anything else.
+    """
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise Invalid(field, f"`{text[:64]}` is not a duration", "write it like 24h, 1h30m or 90s")
+    hours, minutes, seconds = match.group("h", "m", "s")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
