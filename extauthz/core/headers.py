@@ -1,0 +1,71 @@
+"""The few headers that the gate reads: each at most once, each as text."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+
+from extauthz.core.reasons import Reason
+from extauthz.core.strictjson import Refused
+
+# Headers whose repetition servers read differently (first, last or joined).
+# Every `mcp-…` header counts as one of them.
+SINGLE = frozenset(
+    {"content-type", "content-encoding", "authorization", "mcp-protocol-version", "mcp-session-id"}
+)
+
+_JSON = re.compile(r'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
+_BASE64 = re.compile(r"=\?base64\?(?P<payload>.*)\?=", re.DOTALL)
+
+
+def read_headers(
+    headers: Iterable[tuple[str, bytes]], identity_headers: frozenset[str]
+) -> dict[str, str]:
+    """Collect the headers that decisions rest on.
+
+    Args:
+        headers: (lower-case name, raw value), repetitions included.
+        identity_headers: lower-case names that the policy takes identity from.
+
+    Raises:
+        Refused: where one of them is repeated or is not UTF-8.
+    """
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in SINGLE or name in identity_headers or name.startswith("mcp-"):
+            if name in found:
+                raise Refused(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
+            try:
+                found[name] = value.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Refused(Reason.INVALID_HEADER, f"header {name} is not UTF-8") from None
+    return found
+
+
+def check_media_type(headers: dict[str, str]) -> None:
+    """Admit one `application/json`, UTF-8, not encoded.
+
+    Raises:
+        Refused: unsupported_media_type.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refused(
+            Reason.UNSUPPORTED_MEDIA_TYPE, "the body must not be encoded; drop content-encoding"
+        )
+    if not _JSON.fullmatch(headers.get("content-type", "").strip()):
+        raise Refused(
+            Reason.UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json (charset utf-8)"
+        )
+
+
+def decode_mcp_value(value: str) -> str | None:
+    """Undo the `=?base64?…?=` form of Mcp-Name; None where it is malformed or not canonical."""
+    match = _BASE64.fullmatch(value)
+    if match is None:
+        return value
+    payload = match["payload"]
+    try:
+        raw = base64.b64decode(payload, validate=True)
+        return raw.decode("utf-8") if base64.b64encode(raw).decode() == payload else None
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,223 @@
+"""The strict parse: one HTTP request to one `Call`, or a refusal with a reason.
+
+Whatever two servers could read differently is refused (docs/decisions.md, row 1).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from extauthz.core.canonical import canonical, digest
+from extauthz.core.headers import check_media_type, decode_mcp_value
+from extauthz.core.methods import (
+    KNOWN_VERSIONS,
+    MODERN_VERSIONS,
+    NAME_REQUIRED,
+    NAMED_BY,
+    TOOL_CALLS,
+    VERSION_KEY,
+)
+from extauthz.core.reasons import Reason
+from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
+from extauthz.core.strictjson import Refused, parse
+
+MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493, 2.2)
+
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMS = frozenset({"name", "arguments", "_meta", "uri", "taskid"})  # case-folded
+_PARAMS_EXACT = frozenset({"name", "arguments", "_meta", "uri", "taskId"})
+_META = frozenset({VERSION_KEY.casefold()})
+_META_EXACT = frozenset({VERSION_KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The gate cannot read the request in exactly one way.
+
+    Args:
+        reason: row 1's code.
+        detail: what is wrong, for the caller; never quotes arguments.
+        call: what was understood before the doubt (id, method, version), for the answer.
+    """
+
+    reason: Reason
+    detail: str
+    call: Call = NO_CALL
+
+
+def read_call(request: Request, headers: dict[str, str]) -> Call | Refusal:
+    """Read the message.
+
+    Args:
+        request: the HTTP request.
+        headers: from `read_headers`.
+    """
+    try:
+        if request.method == "POST":
+            check_media_type(headers)
+            return _read_message(parse(request.body), headers)
+        return _read_bodiless(request, headers)
+    except Refused as refused:
+        return Refusal(refused.reason, refused.detail)
+
+
+def _read_bodiless(request: Request, headers: dict[str, str]) -> Call | Refusal:
+    if request.method not in _BODILESS:
+        return Refusal(
+            Reason.HTTP_METHOD_NOT_ALLOWED, "MCP knows POST, GET and DELETE (and OPTIONS, HEAD)"
+        )
+    if request.body:
+        return Refusal(Reason.UNEXPECTED_BODY, f"{request.method} must not have a body")
+    version = headers.get("mcp-protocol-version", "")
+    if version and version not in KNOWN_VERSIONS:
+        return _unsupported(Call(kind=Kind.NONE, protocol_version=version))
+    return Call(kind=Kind.NONE, era=_era(version), protocol_version=version)
+
+
+def _read_message(message: Any, headers: dict[str, str]) -> Call | Refusal:
+    if isinstance(message, list):
+        return Refusal(
+            Reason.BATCH_NOT_SUPPORTED, "send each message in a POST of its own, not as a batch"
+        )
+    if not isinstance(message, dict):
+        return Refusal(Reason.INVALID_ENVELOPE, "the body must be a JSON-RPC object")
+    _check_case(message, _ENVELOPE, _ENVELOPE)
+    if message.get("jsonrpc") != "2.0":
+        return Refusal(Reason.INVALID_ENVELOPE, 'member jsonrpc must be "2.0"')
+    if sum(name in message for name in ("method", "result", "error")) > 1:
+        return Refusal(
+            Reason.AMBIGUOUS_MESSAGE, "a message has one of method, result and error, not several"
+        )
+    has_id = "id" in message
+    rpc_id = message.get("id")
+    if has_id and not _is_valid_id(rpc_id):
+        return Refusal(
+            Reason.INVALID_REQUEST_ID, "id must be a string or an integer within ±(2^53-1)"
+        )
+    if "method" in message:
+        return _read_method(message, rpc_id, has_id, headers)
+    return _read_response(message, rpc_id, has_id, headers)
+
+
+def _read_response(
+    message: dict[str, Any], rpc_id: str | int | None, has_id: bool, headers: dict[str, str]
+) -> Call | Refusal:
+    if "result" not in message and "error" not in message:
+        return Refusal(Reason.INVALID_ENVELOPE, "a message needs method, result or error")
+    if not has_id:
+        return Refusal(Reason.INVALID_REQUEST_ID, "a response needs the id of its request")
+    version = headers.get("mcp-protocol-version", "")
+    call = Call(kind=Kind.RESPONSE, rpc_id=rpc_id, protocol_version=version, era=_era(version))
+    if version and version not in KNOWN_VERSIONS:
+        return _unsupported(call)
+    if call.era is Era.MODERN:
+        return Refusal(
+            Reason.HEADER_MISMATCH, "revision 2026-07-28 has no responses from clients", call
+        )
+    return call
+
+
+def _read_method(
+    message: dict[str, Any], rpc_id: str | int | None, has_id: bool, headers: dict[str, str]
+) -> Call | Refusal:
+    method = message["method"]
+    if not isinstance(method, str) or not method:
+        return Refusal(Reason.INVALID_ENVELOPE, "method must be a non-empty string")
+    params = message.get("params", {})
+    if not isinstance(params, dict):
+        return Refusal(Reason.INVALID_PARAMS, "params must be an object")
+    _check_case(params, _PARAMS, _PARAMS_EXACT)
+    tool: Any = ""
+    arguments = b""
+    if method in TOOL_CALLS:
+        if not has_id:
+            return Refusal(Reason.INVALID_REQUEST_ID, "tools/call needs an id")
+        tool = params.get("name")
+        if not isinstance(tool, str) or not tool:
+            return Refusal(Reason.INVALID_PARAMS, "params.name must be a non-empty string")
+        if not isinstance(params.get("arguments", {}), dict):
+            return Refusal(Reason.INVALID_PARAMS, "params.arguments must be an object")
+        arguments = canonical(params.get("arguments", {}))
+    header_version = headers.get("mcp-protocol-version", "")
+    call = Call(
+        kind=Kind.REQUEST if has_id else Kind.NOTIFICATION,
+        method=method,
+        tool=tool,
+        rpc_id=rpc_id,
+        era=_era(header_version),
+        protocol_version=header_version,
+        arguments_digest=digest(arguments) if arguments else "",
+    )
+    return (
+        _check_version(call, params, headers) or _check_mcp_headers(call, params, headers) or call
+    )
+
+
+def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) -> Refusal | None:
+    """Header and body must state the same revision, one that we know."""
+    meta = params.get("_meta", {})
+    if not isinstance(meta, dict):
+        return Refusal(Reason.INVALID_PARAMS, "params._meta must be an object", call)
+    _check_case(meta, _META, _META_EXACT)
+    header = call.protocol_version
+    if VERSION_KEY in meta:
+        stated = meta[VERSION_KEY]
+        if not isinstance(stated, str) or stated != header:
+            return Refusal(
+                Reason.HEADER_MISMATCH,
+                f"header mcp-protocol-version and params._meta[{VERSION_KEY!r}] must be equal",
+                call,
+            )
+    elif call.era is Era.MODERN and call.kind is Kind.REQUEST:
+        return Refusal(
+            Reason.INVALID_PARAMS,
+            f"revision {header} needs params._meta[{VERSION_KEY!r}]",
+            call,
+        )
+    if "mcp-protocol-version" in headers and header not in KNOWN_VERSIONS:
+        return _unsupported(call)
+    return None
+
+
+def _check_mcp_headers(
+    call: Call, params: dict[str, Any], headers: dict[str, str]
+) -> Refusal | None:
+    """Mcp-Method and Mcp-Name repeat the body; the modern era requires them."""
+    modern = call.era is Era.MODERN
+    method = headers.get("mcp-method")
+    if method is None and modern:
+        return Refusal(Reason.HEADER_MISMATCH, "header mcp-method is missing", call)
+    if method is not None and method != call.method:
+        return Refusal(Reason.HEADER_MISMATCH, "header mcp-method and the body disagree", call)
+    name, member = headers.get("mcp-name"), NAMED_BY.get(call.method)
+    if name is None:
+        if modern and call.method in NAME_REQUIRED and member in params:
+            return Refusal(Reason.HEADER_MISMATCH, "header mcp-name is missing", call)
+        return None
+    if member is None or decode_mcp_value(name) != params.get(member):
+        return Refusal(Reason.HEADER_MISMATCH, "header mcp-name and the body disagree", call)
+    return None
+
+
+def _unsupported(call: Call) -> Refusal:
+    known = ", ".join(KNOWN_VERSIONS)
+    return Refusal(
+        Reason.UNSUPPORTED_PROTOCOL_VERSION, f"mcp-protocol-version must be one of {known}", call
+    )
+
+
+def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozenset[str]) -> None:
+    """Refuse `Method` for `method`: Go servers read it so (U+017F and U+212A fold too)."""
+    for name in members:
+        if name not in exact and name.casefold() in folded:
+            raise Refused(
+                Reason.AMBIGUOUS_KEY_CASE, "a member differs from a known one only in case"
+            )
+
+
+def _is_valid_id(value: object) -> bool:
+    return type(value) is str or (type(value) is int and -MAX_ID <= value <= MAX_ID)
+
+
+def _era(version: str) -> Era:
+    return Era.MODERN if version in MODERN_VERSIONS else Era.LEGACY

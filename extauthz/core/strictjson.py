@@ -1,0 +1,93 @@
+"""One JSON document in strict UTF-8, or the reason why not (RFC 8259, RFC 7493).
+
+jiter parses and refuses duplicate keys, lone surrogates and bad UTF-8; what it
+lets pass (deep nesting, numbers that no double holds) is refused here.
+"""
+
+import math
+import re
+from typing import Any
+
+import jiter
+
+from extauthz.core.reasons import Reason
+
+MAX_DEPTH = 64
+MAX_NUMBER_DIGITS = 100  # in a row; a double needs 17, the largest exact integer 309
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SUSPECT_NUMBER = re.compile(rb"[0-9.]{%d}|[eE][+-]?[0-9]{3}" % (MAX_NUMBER_DIGITS + 1))
+_NUMBER = re.compile(rb"-?[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?")
+_NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
+_BRACKETS = bytes.maketrans(b"{[}]", b"(())")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"{[}]"))
+
+
+class Refused(Exception):
+    """The document is not what the gate reads.
+
+    Args:
+        reason: code for the decision.
+        detail: what is wrong, without quoting the document.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def parse(body: bytes) -> Any:
+    """Parse `body`.
+
+    Raises:
+        Refused: with one reason code per kind of doubt.
+    """
+    try:
+        value = jiter.from_json(
+            body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys"
+        )
+    except ValueError as error:
+        raise _classify(body, str(error)) from None
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        _check_depth(body)
+    if _SUSPECT_NUMBER.search(body):
+        _check_numbers(body)
+    return value
+
+
+def _check_depth(body: bytes) -> None:
+    """Peel one level of brackets at a time; no recursion, all of it in C."""
+    rest = _STRING.sub(b"", body).translate(_BRACKETS, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        rest = rest.replace(b"()", b"")
+        if not rest:
+            return
+    raise Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_numbers(body: bytes) -> None:
+    for number in _NUMBER.findall(_STRING.sub(b" ", body)):
+        if len(number) > MAX_NUMBER_DIGITS or math.isinf(float(number)):
+            raise Refused(Reason.NUMBER_OUT_OF_RANGE, "a number is too large to be read exactly")
+
+
+def _classify(body: bytes, error: str) -> Refused:
+    """The reason for a document that jiter refused; only this slow path looks so closely."""
+    where = error.rpartition(" at ")[2]
+    if "duplicate key" in error:
+        return Refused(Reason.DUPLICATE_KEY, f"the same key stands twice in one object, at {where}")
+    if "recursion limit" in error:
+        return Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return Refused(Reason.INVALID_ENCODING, "the body is not valid UTF-8")
+    if "surrogate" in error or "hex escape" in error:
+        return Refused(Reason.INVALID_ENCODING, f"half a surrogate pair, at {where}")
+    if "\x00" in text or text.startswith("\ufeff"):
+        return Refused(Reason.INVALID_ENCODING, "the body must be UTF-8 without a byte order mark")
+    if "number out of range" in error or _NOT_A_NUMBER.search(_STRING.sub(b" ", body)):
+        return Refused(Reason.NUMBER_OUT_OF_RANGE, "a number is too large or not a JSON number")
+    if not body.strip():
+        return Refused(Reason.MALFORMED_JSON, "the body is empty")
+    return Refused(Reason.MALFORMED_JSON, f"not one JSON document, at {where}")
