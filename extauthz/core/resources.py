@@ -1,0 +1,324 @@
+"""Reads custom resources as people write them: defaults, validation, and the mend."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Invalid
+from extauthz.core.fields import Fields
+from extauthz.core.model import (
+    API_VERSION,
+    AUTH_MODES,
+    DECISIONS,
+    DEFAULT_NAMESPACE,
+    DENY_STYLES,
+    GUARDS,
+    POLICY_MODES,
+    SIDE_EFFECTS,
+    TRUST_LEVELS,
+    Auth,
+    Claims,
+    MCPAccessGrant,
+    MCPAgentSession,
+    MCPServer,
+    PolicySpec,
+    Resource,
+    SessionSpec,
+    Subject,
+    ToolRule,
+    ToolSpec,
+)
+from extauthz.core.times import parse_duration
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
+_HEADER = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 token; Envoy refuses underscores
+
+
+_AUTH_FIELDS = frozenset(
+    {
+        "mode",
+        "humanIDHeader",
+        "agentIDHeader",
+        "teamIDHeader",
+        "sessionIDHeader",
+        "tokenHeader",
+        "issuerURL",
+        "audience",
+        "jwksURL",
+        "claims",
+        "trustedPeers",
+        "trustDomain",
+    }
+)
+
+
+def parse_object(value: object) -> Resource:
+    """Read one custom resource.
+
+    Args:
+        value: the object as parsed from YAML or JSON.
+
+    Raises:
+        Invalid: with the field's path and the mend.
+    """
+    root = Fields(value)
+    root.only(frozenset({"apiVersion", "kind", "metadata", "spec", "status"}))
+    root.choice("apiVersion", (API_VERSION,), root.required_text("apiVersion"))
+    kind = root.choice("kind", tuple(_READERS), root.required_text("kind"))
+    meta = root.object("metadata")
+    name, namespace = meta.required_text("name"), meta.text("namespace", DEFAULT_NAMESPACE)
+    check_name(name, meta.at("name"))
+    check_name(namespace, meta.at("namespace"))
+    return _READERS[kind](namespace, name, root.object("spec"), meta)
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that Kubernetes would refuse.
+
+    Raises:
+        Invalid: at `where`.
+    """
+    if not _NAME.fullmatch(name):
+        mend = "use lower-case letters, digits, `-` and `.`, at most 253"
+        raise Invalid(where, f"`{name[:64]}` is not a Kubernetes name", mend)
+
+
+def _server(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPServer:
+    spec.no_typos(frozenset({"teamID", "auth", "policy", "session", "tools"}))
+    tools = tuple(_tool(item) for item in spec.objects("tools"))
+    _check_unique((tool.name for tool in tools), spec.at("tools"), "tool")
+    return MCPServer(
+        namespace=namespace,
+        name=name,
+        team_id=spec.text("teamID"),
+        auth=_auth(spec.object("auth")),
+        policy=_policy(spec.object("policy")),
+        session=_session_spec(spec.object("session")),
+        tools=tools,
+    )
+
+
+def _auth(auth: Fields) -> Auth:
+    auth.no_typos(_AUTH_FIELDS)
+    if auth.text("mode") == "mtls":
+        raise Invalid(auth.at("mode"), "`mtls` is not supported yet", "use header or oauth")
+    mode = auth.choice("mode", AUTH_MODES, "header")
+    if mode == "oauth" and not auth.text("issuerURL"):
+        raise Invalid(auth.at("issuerURL"), "is required in mode oauth", "set the issuer's URL")
+    claims = auth.object("claims").only(frozenset({"humanID", "agentID", "teamID", "sessionID"}))
+    return Auth(
+        mode=mode,
+        human_id_header=header_name(auth, "humanIDHeader", "X-MCP-Human-ID"),
+        agent_id_header=header_name(auth, "agentIDHeader", "X-MCP-Agent-ID"),
+        team_id_header=header_name(auth, "teamIDHeader", "X-MCP-Team-ID"),
+        session_id_header=header_name(auth, "sessionIDHeader", "X-MCP-Agent-Session"),
+        token_header=header_name(auth, "tokenHeader", "Authorization"),
+        issuer_url=auth.text("issuerURL"),
+        audience=auth.text("audience"),
+        jwks_url=auth.text("jwksURL"),
+        claims=Claims(*(claims.text(n) for n in ("humanID", "agentID", "teamID", "sessionID"))),
+        trusted_peers=networks(auth, "trustedPeers"),
+    )
+
+
+def header_name(fields: Fields, name: str, default: str) -> str:
+    """A header's name that Envoy lets pass.
+
+    Raises:
+        Invalid: where it could never arrive.
+    """
+    value = fields.text(name, default)
+    if value and not _HEADER.fullmatch(value):
+        mend = "use letters, digits and `-` (no underscore: Envoy refuses those)"
+        raise Invalid(fields.at(name), f"`{value[:64]}` is not a header name", mend)
+    return value
+
+
+def networks(fields: Fields, name: str) -> tuple[str, ...]:
+    """A list of CIDR blocks.
+
+    Raises:
+        Invalid: at the first that is none.
+    """
+    found = fields.texts(name)
+    for i, text in enumerate(found):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            where = f"{fields.at(name)}[{i}]"
+            raise Invalid(
+                where, f"`{text[:64]}` is not a CIDR block: {error}", "write it like 10.0.0.0/8"
+            ) from None
+    return found
+
+
+def _policy(policy: Fields) -> PolicySpec:
+    policy.no_typos(
+        frozenset(
+            {
+                "mode",
+                "defaultDecision",
+                "enforceOn",
+                "policyVersion",
+                "denyStyle",
+                "unknownMethods",
+                "sideEffectGuard",
+                "maxStaleness",
+                "allowedNamespaces",
+            }
+        )
+    )
+    policy.choice("enforceOn", ("call_tool",))
+    allowed = policy.texts("allowedNamespaces")
+    for i, namespace in enumerate(allowed):
+        check_name(namespace, f"{policy.at('allowedNamespaces')}[{i}]")
+    return PolicySpec(
+        mode=policy.choice("mode", POLICY_MODES, "allow-list"),
+        default_decision=policy.choice("defaultDecision", DECISIONS, "deny"),
+        policy_version=policy.text("policyVersion", "v1"),
+        deny_style=policy.choice("denyStyle", DENY_STYLES, "jsonrpc"),
+        unknown_methods=policy.choice("unknownMethods", DECISIONS, "allow"),
+        side_effect_guard=policy.choice("sideEffectGuard", GUARDS, "whenSet"),
+        max_staleness=policy.duration("maxStaleness"),
+        allowed_namespaces=allowed,
+    )
+
+
+def _session_spec(session: Fields) -> SessionSpec:
+    session.no_typos(
+        frozenset(
+            {
+                "required",
+                "store",
+                "headerName",
+                "maxLifetime",
+                "enforceMaxLifetime",
+                "idleTimeout",
+                "upstreamTokenHeader",
+            }
+        )
+    )
+    spec = SessionSpec(
+        required=session.flag("required"),
+        header_name=header_name(session, "headerName", ""),
+        max_lifetime=session.duration("maxLifetime") or "24h",
+        enforce_max_lifetime=session.flag("enforceMaxLifetime"),
+        idle_timeout=session.duration("idleTimeout") or "1h",
+    )
+    if spec.enforce_max_lifetime and not parse_duration(spec.max_lifetime, ""):
+        raise Invalid(session.at("maxLifetime"), "is zero and enforced", "set a longer time")
+    return spec
+
+
+def _tool(tool: Fields) -> ToolSpec:
+    tool.no_typos(
+        frozenset({"name", "description", "requiredTrust", "sideEffect", "riskLevel", "labels"})
+    )
+    return ToolSpec(
+        name=tool.required_text("name"),
+        description=tool.prose("description"),
+        required_trust=tool.choice("requiredTrust", TRUST_LEVELS, "low"),
+        side_effect=tool.choice("sideEffect", SIDE_EFFECTS),
+        risk_level=tool.choice("riskLevel", TRUST_LEVELS),
+        labels=tuple(sorted(tool.text_map("labels").items())),
+    )
+
+
+def _grant(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPAccessGrant:
+    spec.only(
+        frozenset(
+            {
+                "serverRef",
+                "subject",
+                "maxTrust",
+                "toolRules",
+                "allowedSideEffects",
+                "policyVersion",
+                "disabled",
+                "expiresAt",
+            }
+        )
+    )
+    rules = tuple(_rule(item) for item in spec.objects("toolRules"))
+    _check_unique((rule.name for rule in rules), spec.at("toolRules"), "rule for tool")
+    effects = spec.texts("allowedSideEffects", SIDE_EFFECTS)
+    if spec.has("allowedSideEffects") and not effects:
+        mend = f"list some of {', '.join(SIDE_EFFECTS)}, or leave it out to allow all"
+        raise Invalid(spec.at("allowedSideEffects"), "is empty", mend)
+    return MCPAccessGrant(
+        namespace=namespace,
+        name=name,
+        server=_server_ref(spec, namespace),
+        subject=_subject(spec),
+        max_trust=spec.choice("maxTrust", TRUST_LEVELS, "low"),
+        tool_rules=rules,
+        allowed_side_effects=effects,
+        policy_version=spec.text("policyVersion"),
+        disabled=spec.flag("disabled"),
+        expires_at=spec.instant("expiresAt"),
+    )
+
+
+def _rule(rule: Fields) -> ToolRule:
+    rule.only(frozenset({"name", "decision", "requiredTrust"}))
+    return ToolRule(
+        name=rule.required_text("name"),
+        decision=rule.choice("decision", DECISIONS, "allow"),
+        required_trust=rule.choice("requiredTrust", TRUST_LEVELS),
+    )
+
+
+def _session(namespace: str, name: str, spec: Fields, meta: Fields) -> MCPAgentSession:
+    spec.only(
+        frozenset(
+            {
+                "serverRef",
+                "subject",
+                "consentedTrust",
+                "expiresAt",
+                "revoked",
+                "policyVersion",
+                "upstreamTokenSecretRef",
+            }
+        )
+    )
+    return MCPAgentSession(
+        namespace=namespace,
+        name=name,
+        server=_server_ref(spec, namespace),
+        subject=_subject(spec),
+        consented_trust=spec.choice("consentedTrust", TRUST_LEVELS, "low"),
+        expires_at=spec.instant("expiresAt"),
+        revoked=spec.flag("revoked"),
+        policy_version=spec.text("policyVersion"),
+        created_at=meta.instant("creationTimestamp"),
+    )
+
+
+def _server_ref(spec: Fields, namespace: str) -> ObjectRef:
+    ref = spec.object("serverRef").only(frozenset({"name", "namespace"}))
+    return ObjectRef(ref.text("namespace", namespace), ref.required_text("name"))
+
+
+def _subject(spec: Fields) -> Subject:
+    fields = spec.object("subject").only(frozenset({"humanID", "agentID", "teamID"}))
+    subject = Subject(fields.text("humanID"), fields.text("agentID"), fields.text("teamID"))
+    if subject == Subject():
+        raise Invalid(fields.path, "names nobody", "set humanID, agentID or teamID")
+    return subject
+
+
+def _check_unique(names: Iterable[str], where: str, what: str) -> None:
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            raise Invalid(f"{where}[{i}].name", f"second {what} `{name}`", "keep one of them")
+        seen.add(name)
+
+
+_READERS = {
+    "MCPServer": _server,
+    "MCPAccessGrant": _grant,
+    "MCPAgentSession": _session,
+}
