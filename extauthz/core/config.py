@@ -23,6 +23,7 @@ T = TypeVar("T")
 _SLOT: Final = "setting"
 _REQUIRED: Final = object()
 _HIDDEN: Final = "(hidden)"
+_CREDENTIALS: Final = re.compile(r"//.*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _read(row: Setting, name: str, value: str) -> Any:
     try:
         return row.read(value)
     except Invalid as error:
-        shown = _HIDDEN if row.secret else f"`{value[:200]}`"
+        shown = _HIDDEN if row.secret else f"`{_CREDENTIALS.sub(f'//{_HIDDEN}@', value[:200])}`"
         raise Invalid(name, f"{shown} {error.problem}", error.mend) from None
 
 
