@@ -41,8 +41,6 @@ TYPES = {
     for name in dir(FieldDescriptor)
     if name.startswith("TYPE_")
 }
-# betterproto2 hands these out as Python's own types; `unwrap` tells which message they were.
-WELL_KNOWN = "google.protobuf."
 
 
 def messages(found: typing.Iterable[Descriptor]) -> Iterator[Descriptor]:
@@ -61,6 +59,7 @@ FIELDS = [field for message in MESSAGES for field in message.fields]
 
 def envoys(message: Descriptor) -> type:
     """Envoy's own message of the same full name; a KeyError where there is none."""
+    envoys_module(message.file.package)  # registers its messages
     found: type = default_message_pool.url_to_type[f"type.googleapis.com/{message.full_name}"]
     return found
 
@@ -85,6 +84,7 @@ def leaf(hint: Any) -> Any:
 
 def full_name_of(metadata: FieldMetadata, hint: Any) -> str:
     """Full protobuf name of the message that one of Envoy's fields holds."""
+    # Python's own types stand for well-known messages; `unwrap` tells for which.
     cls = metadata.unwrap() if metadata.unwrap else leaf(hint)
     return default_message_pool.type_to_url[cls].removeprefix("type.googleapis.com/")
 
