@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
@@ -317,7 +317,7 @@ def _check_unique(names: Iterable[str], where: str, what: str) -> None:
         seen.add(name)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str, str, Fields, Fields], Resource]] = {
     "MCPServer": _server,
     "MCPAccessGrant": _grant,
     "MCPAgentSession": _session,

@@ -1,0 +1,237 @@
+"""Policy document to `Policy`; a document that does not validate is refused, path and mend named."""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from extauthz.core.decision import DenyStyle, Effect, ObjectRef, PolicyFacts
+from extauthz.core.errors import Invalid
+from extauthz.core.fields import Fields
+from extauthz.core.model import (
+    DECISIONS,
+    DENY_STYLES,
+    GUARDS,
+    POLICY_MODES,
+    SIDE_EFFECTS,
+    TRUST_LEVELS,
+)
+from extauthz.core.policy import (
+    NEVER,
+    RANKS,
+    Grant,
+    IdentityHeaders,
+    Policy,
+    Rule,
+    Session,
+    SubjectGrants,
+    SubjectKey,
+    Tool,
+)
+from extauthz.core.resources import header_name, networks
+from extauthz.core.revision import compatible_revision, content_digest
+from extauthz.core.strictjson import Refused, parse
+from extauthz.core.times import parse_duration, parse_instant
+
+DEFAULT_SESSION_HEADER = "X-MCP-Agent-Session"
+
+
+def load_document(raw: bytes) -> dict[str, Any]:
+    """Parse a policy document's bytes.
+
+    Raises:
+        Invalid: where it is not one JSON object.
+    """
+    try:
+        document = parse(raw)
+    except Refused as refused:
+        raise Invalid("$", f"{refused.detail} ({refused.reason})", "send one JSON object") from None
+    if not isinstance(document, dict):
+        raise Invalid("$", "must be a JSON object", "send the policy document itself")
+    return document
+
+
+def compile_document(document: Mapping[str, Any]) -> Policy:
+    """Validate and index a policy document. Unknown members pass, and do not count.
+
+    Raises:
+        Invalid: with the JSON path (`$.grants[3].max_trust`) and the mend.
+    """
+    root = Fields(document, "$")
+    root.choice("schema_version", ("v1",), "v1")
+    server = root.object("server")
+    server_name, namespace = server.required_text("name"), server.text("namespace")
+    auth, rules, session = root.object("auth"), root.object("policy"), root.object("session")
+    rules.choice("enforce_on", ("call_tool",))
+    headers = _identity_headers(auth, session)
+    staleness = rules.duration("max_staleness")
+    generated_at = root.instant("generated_at")
+    if staleness and not generated_at:
+        raise Invalid("$.generated_at", "is needed with policy.max_staleness", "set it")
+    mode = rules.choice("mode", POLICY_MODES, "allow-list")
+    policy = Policy(
+        facts=PolicyFacts(
+            server=server_name,
+            namespace=namespace,
+            cluster=server.text("cluster"),
+            team_id=server.text("team_id"),
+            mode=mode,
+            version=rules.text("policy_version"),
+            revision=_check_digests(document),
+            deny_style=DenyStyle(rules.choice("deny_style", DENY_STYLES, "jsonrpc")),
+        ),
+        auth_mode=_auth_mode(auth),
+        headers=headers,
+        watched=headers.all,
+        trusted_peers=tuple(map(ipaddress.ip_network, networks(auth, "trusted_peers"))),
+        observe=mode == "observe",
+        default=Effect(rules.choice("default_decision", DECISIONS, "deny")),
+        unknown_methods=Effect(rules.choice("unknown_methods", DECISIONS, "allow")),
+        guard_required=rules.choice("side_effect_guard", GUARDS, "whenSet") == "required",
+        max_staleness=parse_duration(staleness, "") if staleness else NEVER,
+        session_required=session.flag("required"),
+        tools=_tools(root),
+        grants=_grants(root, namespace),
+        sessions=_sessions(root, namespace),
+        generated_at=parse_instant(generated_at, "") if generated_at else 0.0,
+    )
+    for name in ("max_lifetime", "idle_timeout"):
+        session.duration(name)
+    return policy
+
+
+def _auth_mode(auth: Fields) -> str:
+    mode = auth.text("mode", "header")
+    if mode in {"oauth", "mtls"}:
+        raise Invalid(auth.at("mode"), f"`{mode}` is not supported yet", "use header")
+    return auth.choice("mode", ("none", "header"), "header")
+
+
+def _identity_headers(auth: Fields, session: Fields) -> IdentityHeaders:
+    """Two settings name the session's header; the one that was changed counts."""
+    by_auth = header_name(auth, "session_id_header", DEFAULT_SESSION_HEADER)
+    by_session = header_name(session, "header_name", DEFAULT_SESSION_HEADER)
+    changed = {by_auth, by_session} - {DEFAULT_SESSION_HEADER}
+    if len(changed) > 1:
+        where = session.at("header_name")
+        raise Invalid(where, f"`{by_session}` differs from auth's `{by_auth}`", "set one of them")
+    headers = IdentityHeaders(
+        human=header_name(auth, "human_id_header", "X-MCP-Human-ID").lower(),
+        agent=header_name(auth, "agent_id_header", "X-MCP-Agent-ID").lower(),
+        team=header_name(auth, "team_id_header", "X-MCP-Team-ID").lower(),
+        session=(changed.pop() if changed else DEFAULT_SESSION_HEADER).lower(),
+    )
+    if len(headers.all) < len(("human", "agent", "team", "session")):
+        raise Invalid(auth.path, "two identities come from one header", "name four headers")
+    return headers
+
+
+def _check_digests(document: Mapping[str, Any]) -> str:
+    """The document's content digest; one that is stated must be true.
+
+    mcp-runtime's documents state `revision` alone, which is then checked as its own gateway does.
+    """
+    try:
+        actual = content_digest(document)
+        stated = document.get("content_digest")
+        if stated and stated != actual:
+            mend = "render it anew, or remove `content_digest`"
+            raise Invalid("$.content_digest", "does not fit the document", mend)
+        revision = document.get("revision")
+        if revision and not stated and revision != compatible_revision(document):
+            mend = "render it anew, or remove `revision`"
+            raise Invalid("$.revision", "does not fit the document", mend)
+    except (AttributeError, TypeError, KeyError) as error:
+        raise Invalid("$", f"has a member of the wrong type ({error})", "see the schema") from error
+    return actual
+
+
+def _tools(root: Fields) -> dict[str, Tool]:
+    tools: dict[str, Tool] = {}
+    for item in root.objects("tools"):
+        name = item.required_text("name")
+        if name in tools:
+            raise Invalid(item.at("name"), f"second tool `{name}`", "keep one of them")
+        trust = item.choice("required_trust", TRUST_LEVELS, "low")
+        effect = item.choice("side_effect", SIDE_EFFECTS)
+        risk = item.choice("risk_level", TRUST_LEVELS) or _derive_risk(trust, effect)
+        tools[name] = Tool(RANKS[trust], effect, risk)
+    return tools
+
+
+def _derive_risk(trust: str, effect: str) -> str:
+    """mcp-runtime's own rule for tools that declare no risk."""
+    if effect == "destructive" or trust == "high":
+        return "high"
+    if effect == "write" or trust == "medium":
+        return "medium"
+    return "low" if effect == "read" else ""
+
+
+def _grants(root: Fields, server_namespace: str) -> dict[SubjectKey, SubjectGrants]:
+    by_subject: dict[SubjectKey, list[Grant]] = {}
+    seen: set[ObjectRef] = set()
+    for item in root.objects("grants"):
+        grant = _grant(item, server_namespace)
+        if grant.ref in seen:
+            raise Invalid(item.at("name"), f"second grant `{grant.ref}`", "keep one of them")
+        seen.add(grant.ref)
+        by_subject.setdefault(_subject(item), []).append(grant)
+    by_subject.pop(("", "", ""), None)  # an empty subject matches nobody
+    return {
+        subject: SubjectGrants(tuple(sorted(found, key=_order)))
+        for subject, found in by_subject.items()
+    }
+
+
+def _grant(item: Fields, server_namespace: str) -> Grant:
+    rules: dict[str, Rule] = {}
+    for rule in item.objects("tool_rules"):
+        name = rule.required_text("name")
+        deny = rule.choice("decision", DECISIONS, "allow") == "deny"
+        trust = rule.choice("required_trust", TRUST_LEVELS)
+        rank = RANKS.get(trust, 0)
+        earlier = rules.get(name)  # of two rules for one tool the stricter parts count
+        if earlier:
+            deny, rank = deny or earlier.deny, max(rank, earlier.rank)
+        rules[name] = Rule(deny, rank)
+    expires_at = item.instant("expires_at")
+    return Grant(
+        ref=_ref(item, server_namespace),
+        rank=RANKS[item.choice("max_trust", TRUST_LEVELS, "low")],
+        effects=item.texts("allowed_side_effects", SIDE_EFFECTS),
+        rules=rules or None,
+        disabled=item.flag("disabled"),
+        expires_at=parse_instant(expires_at, "") if expires_at else NEVER,
+        policy_version=item.text("policy_version"),
+    )
+
+
+def _sessions(root: Fields, server_namespace: str) -> dict[str, Session]:
+    sessions: dict[str, Session] = {}
+    for item in root.objects("sessions"):
+        name, expires_at = item.required_text("name"), item.instant("expires_at")
+        if name in sessions:
+            raise Invalid(item.at("name"), f"second session `{name}`", "keep one of them")
+        sessions[name] = Session(
+            ref=_ref(item, server_namespace),
+            subject=_subject(item),
+            rank=RANKS[item.choice("consented_trust", TRUST_LEVELS, "low")],
+            revoked=item.flag("revoked"),
+            expires_at=parse_instant(expires_at, "") if expires_at else NEVER,
+            policy_version=item.text("policy_version"),
+        )
+    return sessions
+
+
+def _ref(item: Fields, server_namespace: str) -> ObjectRef:
+    """Objects of another namespace are rendered as `namespace/name`; older documents name none."""
+    namespace = item.text("namespace", server_namespace)
+    return ObjectRef(namespace, item.required_text("name").removeprefix(f"{namespace}/"))
+
+
+def _subject(item: Fields) -> SubjectKey:
+    return item.text("human_id"), item.text("agent_id"), item.text("team_id")
+
+
+def _order(grant: Grant) -> tuple[str, str]:
+    return grant.ref.namespace, grant.ref.name

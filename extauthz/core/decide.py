@@ -1,0 +1,77 @@
+"""Parse, identify, evaluate: one request to one decision."""
+
+from dataclasses import dataclass
+
+from extauthz.core.decision import Decision, Effect, PolicyFacts
+from extauthz.core.evaluate import evaluate
+from extauthz.core.headers import read_headers
+from extauthz.core.identity import DEFAULT_WATCHED, identify
+from extauthz.core.jsonrpc import Refusal, read_call
+from extauthz.core.policy import Policy
+from extauthz.core.reasons import Reason
+from extauthz.core.request import Call, Identity, Request
+from extauthz.core.strictjson import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What decides at this moment; swapped as a whole.
+
+    Args:
+        policy: None where there is no valid document.
+        facts: the policy's, or the server's name alone where there is no policy.
+        confirmed_at: when the policy was last known to be current, seconds since the epoch.
+        fault: why there is no policy, or why a newer one was refused; empty when all is well.
+    """
+
+    policy: Policy | None
+    facts: PolicyFacts
+    confirmed_at: float
+    fault: str = ""
+
+    @classmethod
+    def of(cls, policy: Policy, confirmed_at: float | None = None) -> "Snapshot":
+        """A snapshot that runs `policy`, current as of `confirmed_at` (its making by default)."""
+        as_of = policy.generated_at if confirmed_at is None else confirmed_at
+        return cls(policy, policy.facts, as_of)
+
+    @classmethod
+    def unavailable(cls, facts: PolicyFacts, fault: str) -> "Snapshot":
+        """No valid policy: everything is denied."""
+        return cls(None, facts, 0.0, fault)
+
+    def decide(self, request: Request, now: float) -> Decision:
+        """Decide one HTTP request at `now` (seconds since the epoch); never raises for input."""
+        watched = self.policy.watched if self.policy else DEFAULT_WATCHED
+        try:
+            headers = read_headers(request.headers, watched)
+        except Refused as refused:
+            return self._refuse(Refusal(refused.reason, refused.detail))
+        call = read_call(request, headers)
+        if isinstance(call, Refusal):
+            return self._refuse(call)
+        identity = identify(self.policy, headers) if self.policy else Identity()
+        return self.decide_call(call, identity, request.peer, now)
+
+    def decide_call(self, call: Call, identity: Identity, peer: str | None, now: float) -> Decision:
+        """Decide what has already been read and identified (row 2 on); peer None: not checked."""
+        if self.policy is None:
+            return Decision(
+                Effect.DENY, Reason.POLICY_UNAVAILABLE, self.facts, call=call, identity=identity
+            )
+        return evaluate(self.policy, call, identity, peer, now, self.confirmed_at)
+
+    def _refuse(self, refusal: Refusal) -> Decision:
+        return Decision(
+            Effect.DENY,
+            refusal.reason,
+            self.facts,
+            call=refusal.call,
+            policy_version=self.facts.version,
+            detail=refusal.detail,
+        )
+
+
+def failed(facts: PolicyFacts) -> Decision:
+    """The decision when the gate itself broke: deny, with a reason of its own."""
+    return Decision(Effect.DENY, Reason.INTERNAL_ERROR, facts)
