@@ -1,0 +1,142 @@
+"""`sentinel call`: one tool call through the official MCP client."""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backend.cli.console import DENIED, Failure, cell, json_option, printable, stdout
+from backend.cli.running import state_option, the_running
+
+# Headers of MCPServer's defaults; a server may name others (`--header`).
+IDENTITY_HEADERS = {
+    "human": "X-MCP-Human-ID",
+    "agent": "X-MCP-Agent-ID",
+    "team": "X-MCP-Team-ID",
+    "session": "X-MCP-Agent-Session",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a result, or a JSON-RPC error.
+
+    Args:
+        result: as JSON; empty where there is an error.
+        error: `{code, message, data}`; empty where there is a result.
+    """
+
+    result: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def denied(self) -> bool:
+        """Whether Sentinel refused it: its errors name the decision."""
+        data = self.error.get("data")
+        return isinstance(data, dict) and "decision_id" in data
+
+
+@click.command()
+@click.argument("tool")
+@click.option("--arguments", default="{}", metavar="JSON", help="The tool's arguments.")
+@click.option("--human", default="", help="Who calls: the human.")
+@click.option("--agent", default="", help="Who calls: the agent.")
+@click.option("--team", default="", help="Who calls: the team.")
+@click.option("--session", default="", help="The session that it calls in.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Another header.")
+@click.option("--url", default="", help="MCP server to call; default: the governed one.")
+@state_option
+@json_option
+def call(
+    *,
+    tool: str,
+    arguments: str,
+    headers: tuple[str, ...],
+    url: str,
+    state: Path,
+    as_json: bool,
+    **identity: str,
+) -> None:
+    """Call TOOL through the governed MCP server, as an agent would.
+
+    Exit code 4 says that the policy denied it, 1 that the tool or the server failed.
+    """
+    target = url or the_running(state).endpoints.mcp
+    sent = {IDENTITY_HEADERS[who]: value for who, value in identity.items() if value}
+    sent |= dict(_header(text) for text in headers)
+    answer = asyncio.run(_call(target, sent, tool, _object(arguments)))
+    if as_json:
+        print(json.dumps({"result": answer.result or None, "error": answer.error or None}))
+    else:
+        _show(answer)
+    if answer.denied:
+        raise SystemExit(DENIED)
+    if answer.error or answer.result.get("isError"):
+        raise SystemExit(1)
+
+
+def _show(answer: Answer) -> None:
+    if answer.error:
+        data = answer.error.get("data")
+        known = data if isinstance(data, dict) else {}
+        reason, decision = known.get("reason", ""), known.get("decision_id", "")
+        what = f"denied ({reason})" if answer.denied else f"error {answer.error.get('code')}"
+        ending = f" [decision {decision}]" if decision else ""
+        click.echo(f"{what}: {printable(str(answer.error.get('message')))}{ending}", err=True)
+        return
+    console = stdout()
+    for content in answer.result.get("content", []):
+        shown = content.get("text") if content.get("type") == "text" else json.dumps(content)
+        for line in str(shown).splitlines() or [""]:
+            console.print(cell(line), soft_wrap=True)
+
+
+async def _call(url: str, headers: dict[str, str], tool: str, arguments: dict[str, Any]) -> Answer:
+    try:
+        import httpx2
+        from mcp import Client, MCPError
+        from mcp.client.streamable_http import streamable_http_client
+    except ImportError as error:
+        raise Failure(
+            f"{error.name} is not installed; install `mcpruntime-sentinel[embedded]`"
+        ) from error
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it fails with a traceback otherwise
+    try:
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=60.0) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            try:
+                result = await client.call_tool(tool, arguments)
+            except MCPError as error:
+                return Answer(error=error.error.model_dump(mode="json", exclude_none=True))
+            return Answer(result=result.model_dump(mode="json", by_alias=True, exclude_none=True))
+    except Exception as error:  # transports wrap theirs in groups, of many kinds
+        raise Failure(f"{url}: {_innermost(error)}; is it an MCP server, and running?") from error
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"`{text}` is not a JSON object", param_hint="--arguments")
+    return value
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"`{text}` is not NAME=VALUE", param_hint="--header")
+    return name, value

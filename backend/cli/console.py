@@ -1,0 +1,95 @@
+"""What the command line prints, and how it fails."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from extauthz.core.errors import SentinelError
+
+# Exit codes; 2 is click's own for a wrong option or argument.
+DONE = 0
+FAILED = 1  # it failed, found errors, or runs degraded
+NOT_RUNNING = 3  # no `sentinel up` runs on this state folder
+DENIED = 4  # the governed server's policy denied the call
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done; all healthy
+  1  failed; errors found; degraded
+  2  a wrong option or argument
+  3  no `sentinel up` runs on this state folder
+  4  the call was denied"""
+
+# Wide enough for every column: who pipes a table wants all of it.
+PIPED_WIDTH = 240
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """The command ends here: one line on stderr, the mend last.
+
+    Args:
+        message: lower case, offending input in backticks, the mend at the end.
+        exit_code: one of this module's codes.
+    """
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        vars(self)["exit_code"] = exit_code  # click declares it on the class
+
+    def show(self, file: Any = None) -> None:
+        stream = file or sys.stderr
+        print(f"error: {printable(self.message)}", file=stream)
+
+
+class Group(click.Group):
+    """A click group that turns the project's own errors into one-line failures."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SentinelError as error:
+            raise Failure(str(error)) from error
+
+
+def printable(text: str) -> str:
+    """Write control characters, direction marks and the like as escapes.
+
+    Strings of callers and of log files reach a terminal only through here.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A table cell that holds `value` literally: neither markup nor control characters work."""
+    return Text(printable("" if value is None else str(value)), style=style)
+
+
+def stdout() -> Console:
+    """The console for results."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """The console for progress and warnings."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def json_option(command: Command) -> Command:
+    """The `--json` option that every command has."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

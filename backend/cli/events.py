@@ -1,0 +1,146 @@
+"""`sentinel events`: the audit trail, as a table or as JSON lines."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from backend.cli.console import Failure, cell, json_option, stderr, stdout
+from backend.cli.running import get_json, state_option, the_running
+
+Event = dict[str, Any]  # as the api sends it: foreign producers put in what they like
+
+POLL_SECONDS = 1.0
+MOST = 1000  # what the api gives at once
+# Heading, share of the width, and the least terminal that shows it. Shares, not
+# contents, make the widths: so the lines that --follow prints stay aligned.
+COLUMNS = (
+    ("TIME", 14, 0),
+    ("DECISION", 9, 0),
+    ("REASON", 20, 0),
+    ("TOOL", 16, 0),
+    ("WHO", 18, 0),
+    ("STATUS", 7, 100),
+    ("LATENCY", 10, 100),
+    ("SERVER", 26, 120),
+    ("SESSION", 12, 140),
+)
+WIDE = 160  # shows the date too
+STYLES = {"allow": "green", "deny": "red"}
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True)
+@click.option("--follow", is_flag=True, help="Go on printing new events until Ctrl-C.")
+@click.option("--api", default="", metavar="URL", help="Address of an api; default: the running.")
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the API key for --api.",
+)
+@state_option
+@json_option
+def events(
+    *, limit: int, follow: bool, api: str, key_file: Path | None, state: Path, as_json: bool
+) -> None:
+    """Show the newest events, oldest first."""
+    if not api:
+        running = the_running(state)
+        api, key_file = running.endpoints.api, key_file or Path(running.admin_key_file)
+    key = _read_key(key_file) if key_file else ""
+    try:
+        asyncio.run(_show(api, key, limit, follow, as_json))
+    except KeyboardInterrupt:
+        return
+
+
+async def _show(api: str, key: str, limit: int, follow: bool, as_json: bool) -> None:
+    console, heading = stdout(), True
+    async with aiohttp.ClientSession() as session:
+        async for batch in batches(session, api, key, limit, follow):
+            if as_json:
+                for event in batch:
+                    print(json.dumps(event), flush=True)
+            elif batch or heading:
+                console.print(table(batch, heading=heading, console=console))
+                heading = False
+
+
+async def batches(
+    session: aiohttp.ClientSession, api: str, key: str, limit: int, follow: bool
+) -> AsyncIterator[list[Event]]:
+    """What was there, then, when following, what is new; each oldest first."""
+    seen: frozenset[str] = frozenset()
+    url = f"{api.rstrip('/')}/api/events?limit={MOST if follow else limit}"
+    while True:
+        page: list[Event] = (await get_json(session, url, key))["events"]
+        fresh = [event for event in page if identity(event) not in seen]
+        if seen and len(fresh) == MOST:
+            stderr().print(f"more than {MOST} events came at once; the oldest are not shown")
+        yield (fresh if seen else fresh[:limit])[::-1]
+        if not follow:
+            return
+        seen = frozenset(identity(event) for event in page) or seen
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def identity(event: Event) -> str:
+    """What tells two events apart: the id, and for a foreign one without, all of it."""
+    return str(event.get("event_id") or json.dumps(event, sort_keys=True))
+
+
+def table(batch: list[Event], *, heading: bool, console: Console) -> Table:
+    """Lay events out; strings of callers are shown literally."""
+    shown = Table(box=None, expand=True, show_header=heading, pad_edge=False, header_style="bold")
+    columns = [column for column in COLUMNS if console.width >= column[2]]
+    for name, share, _ in columns:
+        shown.add_column(name, ratio=share, overflow="ellipsis", no_wrap=True)
+    for event in batch:
+        shown.add_row(*_row(event, with_date=console.width >= WIDE)[: len(columns)])
+    return shown
+
+
+def _row(event: Event, *, with_date: bool) -> list[Text]:
+    payload = event.get("payload")
+    members = payload if isinstance(payload, dict) else {}
+    decision = str(members.get("decision", ""))
+    time = str(event.get("timestamp", ""))
+    return [
+        cell(time if with_date else time.rpartition("T")[2]),
+        cell(decision or "-", STYLES.get(decision, "")),
+        cell(members.get("reason") or event.get("event_type")),
+        cell(members.get("tool_name") or members.get("rpc_method")),
+        cell(_who(members)),
+        cell(members.get("status")),
+        cell(_latency(members.get("latency_ms"))),
+        cell(_server(members)),
+        cell(members.get("session_id")),
+    ]
+
+
+def _who(members: Event) -> str:
+    known = (members.get("agent_id"), members.get("human_id"))
+    return " for ".join(str(name) for name in known if name)
+
+
+def _server(members: Event) -> str:
+    known = (members.get("namespace"), members.get("server"))
+    return "/".join(str(name) for name in known if name)
+
+
+def _latency(value: object) -> str:
+    return f"{value:.1f} ms" if isinstance(value, int | float) else ""
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"`{path}` cannot be read ({error}); name another with --key-file") from error

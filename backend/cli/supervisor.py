@@ -1,0 +1,186 @@
+"""Runs the programs of `sentinel up` together: starts, keeps and stops them in order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import stamina
+from rich.console import Console
+
+from backend.cli.console import printable
+from backend.cli.processes import Child, Died, Program
+
+# A program that ends by itself is started again, with back-off, this often in a row;
+# one that ran STEADY_SECONDS in between counts from the start again.
+RESTARTS = 5
+STEADY_SECONDS = 60.0
+
+
+class _RanSteadily(Exception):
+    """It ended, but only after a long time: not a row of failures."""
+
+
+class Guard:
+    """The process that ends all others once this one is gone (backend/cli/guard.py).
+
+    Args:
+        environ: of the guard; carries the run's token.
+        lock: descriptor of the state folder's lock, kept until nothing is left to end.
+    """
+
+    def __init__(self, environ: Mapping[str, str], lock: int) -> None:
+        self._environ, self._lock = dict(environ), lock
+        self._pipe = -1
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        read_end, self._pipe = os.pipe()  # children do not inherit either end
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "backend.cli.guard"),
+                stdin=read_end,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self._environ,
+                pass_fds=(self._lock,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(read_end)
+
+    async def stop(self) -> None:
+        """Let it end whatever is left, and end itself."""
+        if self._process is not None:
+            os.close(self._pipe)
+            await self._process.wait()
+
+
+class Supervisor:
+    """Keeps a stack of programs.
+
+    Args:
+        programs: in the order of their start; each group starts at the same time.
+        stop_order: names, in the order in which they stop.
+        console: takes progress.
+        changed: called when a pid has changed.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Sequence[Program]],
+        stop_order: Sequence[str],
+        console: Console,
+        changed: Callable[[], None],
+    ) -> None:
+        self._groups = [[Child(program) for program in group] for group in programs]
+        self._stop_order, self._console, self._changed = stop_order, console, changed
+        self.children = [child for group in self._groups for child in group]
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def on_signal(self) -> None:
+        """First signal: stop in order; second: at once."""
+        if self.stopping.is_set() and not self.hurry.is_set():
+            self._console.print("hurrying: what has not ended is killed")
+            self.hurry.set()
+        self.stopping.set()
+
+    async def start(self) -> None:
+        """Start all and wait until each serves.
+
+        Raises:
+            Died: one did not come up.
+        """
+        for group in self._groups:
+            names = ", ".join(child.program.name for child in group)
+            with self._status(f"starting {names} …"):
+                async with asyncio.TaskGroup() as tasks:
+                    for child in group:
+                        tasks.create_task(self._start(child))
+
+    async def keep(self) -> None:
+        """Start again what ends by itself, for as long as it is worth it.
+
+        Raises:
+            Died: one that is not to be started again, or not any more.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for child in self.children:
+                tasks.create_task(self._keep(child))
+
+    async def stop(self) -> None:
+        """Stop all in order, each under its deadline; a second signal cuts it short."""
+        order = {name: place for place, name in enumerate(self._stop_order)}
+        for child in sorted(self.children, key=lambda child: order[child.program.name]):
+            name = child.program.name
+            if not child.pid:
+                continue
+            began = time.monotonic()
+            with self._status(f"stopping {name} …"):
+                in_time = await child.stop(self.hurry)
+            seconds = time.monotonic() - began
+            verdict = f"stopped ({seconds:.1f} s)" if in_time else "killed"
+            self._say(f"{name}: {verdict}")
+
+    async def _start(self, child: Child) -> None:
+        began = time.monotonic()
+        await child.start()
+        await child.wait_ready()
+        self._say(f"{child.program.name}: ready ({time.monotonic() - began:.1f} s)")
+
+    async def _keep(self, child: Child) -> None:
+        if not child.program.restarts:
+            await child.wait()
+            self._bury(child, "stopping")
+            raise Died(child.program, child.ending())
+        while True:
+            with contextlib.suppress(_RanSteadily):
+                await self._keep_through_failures(child)
+
+    async def _keep_through_failures(self, child: Child) -> None:
+        attempts = stamina.retry_context(
+            on=Died, attempts=RESTARTS + 1, timeout=None, wait_initial=0.2, wait_max=10.0
+        )
+        async for attempt in attempts:
+            with attempt:
+                if not child.pid:
+                    await child.start()
+                    self._changed()
+                began = time.monotonic()
+                await child.wait()
+                last = attempt.num > RESTARTS
+                self._bury(child, "stopping: it ended too often" if last else "starting it again")
+                if time.monotonic() - began > STEADY_SECONDS:
+                    raise _RanSteadily
+                raise Died(child.program, child.ending())
+
+    def _bury(self, child: Child, then: str) -> None:
+        self._changed()
+        self._say(f"{child.program.name} {child.ending()}; {then}")
+        self.show_log(child)
+
+    def show_log(self, child: Child) -> None:
+        """Print the last lines of a program's log."""
+        for line in child.log_tail():
+            self._say(f"  | {line}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(printable(line), markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _status(self, text: str) -> Iterator[None]:
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status(text):
+            yield
+
+
+def install_signals(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal all mean: stop in order."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, handler)
