@@ -1,4 +1,4 @@
-"""Policy document to `Policy`; a document that does not validate is refused, path and mend named."""
+"""Policy document to `Policy`; what does not validate is refused, with path and mend."""
 
 import ipaddress
 from collections.abc import Mapping

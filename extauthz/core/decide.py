@@ -59,7 +59,7 @@ class Snapshot:
             return Decision(
                 Effect.DENY, Reason.POLICY_UNAVAILABLE, self.facts, call=call, identity=identity
             )
-        return evaluate(self.policy, call, identity, peer, now, self.confirmed_at)
+        return evaluate(self.policy, call, identity, peer=peer, now=now, as_of=self.confirmed_at)
 
     def _refuse(self, refusal: Refusal) -> Decision:
         return Decision(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from extauthz.core.decision import Decision, Effect, ObjectRef, Trust, Would
 from extauthz.core.identity import is_trusted_peer
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
-from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session
+from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity, Kind
 
@@ -16,7 +16,7 @@ ALLOW, DENY = Effect.ALLOW, Effect.DENY
 
 
 def evaluate(
-    policy: Policy, call: Call, identity: Identity, peer: str | None, now: float, as_of: float
+    policy: Policy, call: Call, identity: Identity, *, peer: str | None, now: float, as_of: float
 ) -> Decision:
     """Decide what has been read.
 
@@ -107,7 +107,7 @@ def _weigh(
     tool = policy.tools.get(call.tool, UNDECLARED)
     furthest: tuple[Reason, Grant, Rule] | None = None
     for grant, rule in covering:
-        reason = weigh_grant(policy, tool.side_effect, tool.rank, grant, rule, session)
+        reason = weigh_grant(policy, tool, grant, rule, session)
         if reason is Reason.ALLOWED:
             return _weighed(policy, call, identity, (reason, grant, rule), session)
         if furthest is None or (
@@ -119,13 +119,15 @@ def _weigh(
 
 
 def weigh_grant(
-    policy: Policy, effect: str, tool_rank: int, grant: Grant, rule: Rule, session: Session | None
+    policy: Policy, tool: Tool, grant: Grant, rule: Rule, session: Session | None
 ) -> Reason:
     """What one covering grant by itself says (rows 9 to 11)."""
-    if (grant.effects or policy.guard_required) and effect not in grant.effects:
-        return Reason.SIDE_EFFECT_NOT_ALLOWED if effect else Reason.TOOL_SIDE_EFFECT_UNKNOWN
+    guarded = bool(grant.effects) or policy.guard_required
+    if guarded and tool.side_effect not in grant.effects:
+        known = bool(tool.side_effect)
+        return Reason.SIDE_EFFECT_NOT_ALLOWED if known else Reason.TOOL_SIDE_EFFECT_UNKNOWN
     effective = min(grant.rank, session.rank) if session else grant.rank
-    return Reason.TRUST_TOO_LOW if effective < max(tool_rank, rule.rank) else Reason.ALLOWED
+    return Reason.TRUST_TOO_LOW if effective < max(tool.rank, rule.rank) else Reason.ALLOWED
 
 
 def _weighed(
