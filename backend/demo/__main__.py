@@ -1,8 +1,10 @@
 """`python -m backend.demo`: run the reference MCP server until SIGTERM or Ctrl-C."""
 
 import argparse
+import warnings
 
 import uvicorn
+from mcp import MCPDeprecationWarning
 
 from backend.demo.server import LOOPBACK_HOSTS, build_app
 
@@ -22,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
         help="Host value to answer besides loopback, without port; `*` for any (repeatable)",
     )
     options = parser.parse_args(arguments)
+    # The older protocol era is served on purpose.
+    warnings.simplefilter("ignore", MCPDeprecationWarning)
     app = build_app(allowed_hosts=[*LOOPBACK_HOSTS, *(options.allowed_host or ())])
     uvicorn.run(
         app,

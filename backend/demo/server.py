@@ -3,15 +3,23 @@
 from collections.abc import Sequence
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from backend.demo.business import Ledger, add_business
+from backend.demo.fixtures import add_fixtures, schema_tool
+from backend.demo.resumption import ResumableSessions
 
 PATH = "/mcp"
 """Where the server answers."""
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+"""The Host values that are always answered, on any port."""
+
+RETRY_MILLISECONDS = 500
+"""How soon a legacy client whose stream was cut should come back."""
 
 
 def build_server() -> MCPServer:
@@ -19,10 +27,12 @@ def build_server() -> MCPServer:
     server = MCPServer(
         name="reference-server",
         version="1.0.0",
-        instructions="Invoices of a made-up business.",
+        instructions="Invoices of a made-up business, and the fixtures of the conformance suite.",
         log_level="WARNING",
+        tools=[schema_tool()],
     )
     add_business(server, Ledger())
+    add_fixtures(server)
     return server
 
 
@@ -33,8 +43,14 @@ def build_app(*, allowed_hosts: Sequence[str] = LOOPBACK_HOSTS) -> Starlette:
     get 421 and other origins 403, which is what stops DNS rebinding. `*` answers every host: for
     a server that only its proxy can reach.
     """
-    return build_server().streamable_http_app(
-        streamable_http_path=PATH, transport_security=_security(allowed_hosts)
+    sessions = ResumableSessions(
+        build_server()._lowlevel_server,
+        retry_interval=RETRY_MILLISECONDS,
+        security_settings=_security(allowed_hosts),
+    )
+    return Starlette(
+        routes=[Route(PATH, StreamableHTTPASGIApp(sessions))],
+        lifespan=lambda _app: sessions.run(),
     )
 
 
