@@ -13,6 +13,7 @@ from extauthz.core.methods import (
     MODERN_VERSIONS,
     NAME_REQUIRED,
     NAMED_BY,
+    REQUESTS,
     TOOL_CALLS,
     VERSION_KEY,
 )
@@ -182,8 +183,8 @@ def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) 
 def _check_mcp_headers(
     call: Call, params: dict[str, Any], headers: dict[str, str]
 ) -> Refusal | None:
-    """Mcp-Method and Mcp-Name repeat the body; the modern era requires them."""
-    modern = call.era is Era.MODERN
+    """Mcp-Method and Mcp-Name repeat the body; modern requests must carry them."""
+    modern = call.era is Era.MODERN and call.kind is Kind.REQUEST
     method = headers.get("mcp-method")
     if method is None and modern:
         return Refusal(Reason.HEADER_MISMATCH, "header mcp-method is missing", call)
@@ -194,6 +195,8 @@ def _check_mcp_headers(
         if modern and call.method in NAME_REQUIRED and member in params:
             return Refusal(Reason.HEADER_MISMATCH, "header mcp-name is missing", call)
         return None
+    if member is None and call.method not in REQUESTS:
+        return None  # an extension's own method: nothing to compare with
     if member is None or decode_mcp_value(name) != params.get(member):
         return Refusal(Reason.HEADER_MISMATCH, "header mcp-name and the body disagree", call)
     return None
