@@ -1,0 +1,105 @@
+"""Policy source `file`: one policy.json, as mounted from a ConfigMap or rendered by hand."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from extauthz.core.compile import compile_document, load_document
+from extauthz.core.decision import PolicyFacts
+from extauthz.core.errors import Invalid
+from extauthz.core.policy import Policy
+from extauthz.sources.folder import Listing, settled, signature
+from extauthz.sources.manifests import Fault
+from extauthz.sources.policies import Policies
+
+
+class FileSource:
+    """Keeps `policies` to what a policy document says; the last good one when it breaks.
+
+    Args:
+        path: the document.
+        policies: where the snapshot goes.
+        expected: the server that is governed here; a document for another one is refused.
+            Empty names match any.
+        clock: seconds since the epoch.
+        settle_seconds: how long a change must stand before it counts.
+    """
+
+    recursive = False
+
+    def __init__(
+        self,
+        path: Path,
+        policies: Policies,
+        *,
+        expected: PolicyFacts,
+        clock: Callable[[], float],
+        settle_seconds: float,
+    ) -> None:
+        self._path, self._policies, self._expected = path, policies, expected
+        self._clock, self._settle_seconds = clock, settle_seconds
+        self._seen: Listing = {}
+        self._digest = b""
+        self._fault: tuple[Fault, ...] = ()  # what is wrong with the content last read
+
+    @property
+    def name(self) -> str:
+        return f"file {self._path}"
+
+    def folders(self) -> set[Path]:
+        """Where a change shows: beside the file, and beside what it links to."""
+        return {self._path.parent, self._path.resolve().parent}
+
+    async def look(self) -> None:
+        """Read the document if it changed, and run it if it is valid."""
+        try:
+            raw = await asyncio.to_thread(self._read)
+        except OSError as error:
+            fault = self._fault_of("", f"cannot be read ({error.strerror})", "put the file there")
+            self._seen = {}
+            self._policies.report((fault,))
+            return
+        now = self._clock()
+        if raw is not None and (digest := hashlib.sha256(raw).digest()) != self._digest:
+            self._digest = digest
+            try:
+                policy = await asyncio.to_thread(self._compile, raw)
+            except Invalid as error:
+                self._fault = (self._fault_of(error.field, error.problem, error.mend),)
+            else:
+                self._fault = ()
+                self._policies.run(policy, confirmed_at=policy.generated_at or now, now=now)
+        self._policies.report(self._fault)
+        running = self._policies.current.policy
+        if running and not running.generated_at and not self._fault:
+            self._policies.confirm(now)  # without a date it is as old as the last look
+
+    def _read(self) -> bytes | None:
+        """The file's bytes; None where it has not changed. Blocks."""
+        while True:
+            seen = settled(self._scan, self._seen, self._settle_seconds)
+            if seen == self._seen and None not in seen.values():
+                return None
+            raw = self._path.read_bytes()
+            if self._scan() == seen:
+                self._seen = seen
+                return raw
+
+    def _scan(self) -> Listing:
+        return {self._path: signature(self._path)}
+
+    def _compile(self, raw: bytes) -> Policy:
+        policy = compile_document(load_document(raw))
+        facts, expected = policy.facts, self._expected
+        for field, is_for, want in (
+            ("$.server.name", facts.server, expected.server),
+            ("$.server.namespace", facts.namespace, expected.namespace),
+        ):
+            if want and is_for and is_for != want:
+                mend = "mount the policy of the server that runs here"
+                raise Invalid(field, f"`{is_for}` is not `{want}`, which is governed here", mend)
+        return policy
+
+    def _fault_of(self, field: str, problem: str, mend: str) -> Fault:
+        return Fault(str(self._path), 0, field, problem, mend)

@@ -1,0 +1,82 @@
+"""The policy that decides now, and what is wrong with the one that was to follow it."""
+
+import logging
+from dataclasses import replace
+from enum import StrEnum
+
+from extauthz.core.decide import Snapshot
+from extauthz.core.decision import PolicyFacts
+from extauthz.core.policy import Policy
+from extauthz.sources.manifests import Fault
+
+log = logging.getLogger(__name__)
+
+
+class Reload(StrEnum):
+    """What became of a change in the source; the `result` of policy_reloads_total."""
+
+    SUCCESS = "success"  # a new policy runs
+    FAILURE = "failure"  # the change was refused; the last good policy goes on
+    UNCHANGED = "unchanged"  # the change does not touch this server's policy
+
+
+class Policies:
+    """Holds the running snapshot. One source writes; Check reads `current`, one attribute.
+
+    Args:
+        facts: the server's name, for denials while there is no policy.
+    """
+
+    def __init__(self, facts: PolicyFacts) -> None:
+        self._facts = facts
+        self.current = Snapshot.unavailable(facts, "no policy yet")
+        self.faults: tuple[Fault, ...] = ()
+        self.reloads = dict.fromkeys(Reload, 0)
+        self.changed_at = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a valid policy runs."""
+        return self.current.policy is not None
+
+    def run(self, policy: Policy, *, confirmed_at: float, now: float) -> None:
+        """Let `policy` decide from here on; one with the running revision only confirms it."""
+        if self.current.policy and self.current.facts == policy.facts:
+            self.reloads[Reload.UNCHANGED] += 1
+            self.confirm(confirmed_at)
+            return
+        self.current = Snapshot.of(policy, confirmed_at)
+        self.changed_at = now
+        self.reloads[Reload.SUCCESS] += 1
+        facts = policy.facts
+        log.info(
+            "policy runs",
+            extra={
+                "server": f"{facts.namespace}/{facts.server}",
+                "mode": facts.mode,
+                "policy_revision": facts.revision,
+            },
+        )
+
+    def confirm(self, confirmed_at: float) -> None:
+        """The running policy is still the current one."""
+        if self.current.policy and self.current.confirmed_at != confirmed_at:
+            self.current = replace(self.current, confirmed_at=confirmed_at)
+
+    def report(self, faults: tuple[Fault, ...]) -> None:
+        """Keep what is wrong with the source now; nothing at all once it is mended."""
+        if faults == self.faults:
+            return
+        for fault in faults:
+            if fault not in self.faults:
+                log.error("policy refused", extra={"fault": str(fault)})
+        if not faults:
+            log.info("policy source mended")
+        else:
+            self.reloads[Reload.FAILURE] += 1
+        self.faults = faults
+        why = str(faults[0]) if faults else ""
+        if self.current.policy is None:
+            self.current = Snapshot.unavailable(self._facts, why or "no policy yet")
+        else:
+            self.current = replace(self.current, fault=why)
