@@ -18,13 +18,14 @@ _TRACEPARENT = re.compile(
 def to_request(message: CheckRequest) -> Request:
     """Take over what Envoy read, byte for byte; nothing is interpreted."""
     http = message.attributes.request.http
+    headers = _headers(http)
     return Request(
         method=http.method,
         path=http.path,
-        headers=_headers(http),
+        headers=headers,
         body=http.raw_body or http.body.encode(),
         peer=message.attributes.source.address.socket_address.address,
-        id=http.id,
+        id=_request_id(headers) or http.id,
     )
 
 
@@ -52,6 +53,12 @@ def _headers(http: AttributeContext.HttpRequest) -> tuple[tuple[str, bytes], ...
         for key, value in http.headers.items()
         if not key.startswith(":")
     )
+
+
+def _request_id(headers: tuple[tuple[str, bytes], ...]) -> str:
+    """Envoy's x-request-id, by which its access logs name the request; `http.id` is another."""
+    found = (value for name, value in headers if name == "x-request-id")
+    return next(found, b"").decode("utf-8", "replace")
 
 
 def _trace_id(request: Request) -> str:

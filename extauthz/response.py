@@ -149,7 +149,11 @@ ANSWERS: dict[Reason, Answer] = {
 
 
 def to_response(decision: Decision) -> CheckResponse:
-    """Write the answer (protocol.md, section 2; the shapes are listed in extauthz/README.md)."""
+    """Write the answer.
+
+    Allowed: OK. Denied: a JSON-RPC error (for a tool call by the policy's deny style), with the
+    HTTP status that makes clients show it. Both carry the decision id in Envoy's metadata.
+    """
     response = CheckResponse()
     fields = response.dynamic_metadata.fields
     for name, value in (
