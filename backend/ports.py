@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from extauthz.core.resources import MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Resource = MCPServer | MCPAccessGrant | MCPAgentSession
 Headers = tuple[tuple[str, bytes], ...]

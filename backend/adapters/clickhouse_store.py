@@ -1,0 +1,184 @@
+"""EventStore on ClickHouse: a server (`clickhouse://`) or chDB in this process (`chdb:///`).
+
+One implementation, for clickhouse-connect drives both with one API and chDB is
+the same engine. chDB opens one path at a time, in one process, never after a fork.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import clickhouse_connect
+import orjson
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+
+from backend.adapters.clickhouse_schema import migrate, shipped
+from backend.ports import Position, StoredEvent
+from extauthz.core.errors import Invalid, Retryable
+
+DATABASE: Final = "mcp"
+
+# Error codes of ClickHouse that blame the data, not the moment.
+_BAD_DATA: Final = frozenset({6, 25, 26, 27, 38, 41, 53, 72, 117, 131, 321, 376, 441})
+
+_TEXTS: Final = tuple(f.name for f in fields(StoredEvent) if f.type in (str, "str"))
+_READ: Final = "SELECT toUnixTimestamp64Milli(event_time), topic_id, log_partition, log_offset, "
+_RECENT: Final = (
+    _READ + ", ".join(_TEXTS) + " FROM events WHERE event_type NOT IN {types:Array(String)}"
+    " ORDER BY event_time DESC, event_id DESC LIMIT {limit:UInt32}"
+)
+_LAST: Final = (
+    "SELECT max(log_offset), count() FROM events"
+    " WHERE topic_id = {topic:UUID} AND log_partition = {partition:UInt32}"
+)
+_PRESENT: Final = (
+    "SELECT log_offset FROM events WHERE topic_id = {topic:UUID}"
+    " AND log_partition = {partition:UInt32} AND log_offset >= {least:UInt64}"
+)
+_INSERT_SETTINGS: Final = {
+    "date_time_input_format": "best_effort",  # numbers would be misread, silently
+    "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
+    "async_insert": "0",
+}
+_QUERY_SETTINGS: Final = {"max_execution_time": "15", "max_memory_usage": str(1 << 30)}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Only code and name of an error go on: its text may quote a payload."""
+    try:
+        yield
+    except ClickHouseError as error:
+        code = error.code if isinstance(error, Error) else None
+        name = (error.name if isinstance(error, Error) else "") or type(error).__name__
+        said = f"{name}, code {code}" if code else name
+        if code in _BAD_DATA:
+            raise Invalid("", f"the event store refused the data ({said})") from error
+        raise Retryable(f"the event store cannot be used ({said})") from error
+
+
+class ClickHouseStore:
+    """Two connections, so that a long insert never holds up a query.
+
+    Args:
+        url: `clickhouse://[user:password@]host:port/database` or `chdb:///absolute/path`.
+
+    Raises:
+        Retryable: the server is away, or another process has the chDB path open.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        database = DATABASE if parts.scheme == "chdb" else parts.path.strip("/") or DATABASE
+        # A database that does not exist yet cannot be connected to.
+        dsn = url if parts.scheme == "chdb" else parts._replace(path="").geturl()
+        with _translated():
+            first = _client(dsn, None)
+            try:
+                first.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+                self._writer = _client(dsn, database)
+                self._reader = _client(dsn, database)
+            finally:
+                first.close()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+    def migrate(self) -> None:
+        with _translated():
+            migrate(self._writer, shipped())
+
+    def ping(self) -> None:
+        self._query("SELECT 1 FROM events LIMIT 0", {})
+
+    def present(self, topic_id: UUID, partition: int, from_offset: int) -> frozenset[int]:
+        given = {"topic": str(topic_id), "partition": partition, "least": from_offset}
+        # The projection answers the first; only after a crash is there anything to list.
+        ((last, rows),) = self._query(_LAST, given)
+        if not rows or last < from_offset:
+            return frozenset()
+        return frozenset(offset for (offset,) in self._query(_PRESENT, given))
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        if not rows:
+            return
+        block = b"\n".join(orjson.dumps(_row(event)) for event in rows)
+        with _translated():
+            self._writer.raw_insert(
+                "events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
+            )
+
+    def known_event_ids(
+        self, event_ids: Sequence[str], since: datetime, until: datetime
+    ) -> frozenset[str]:
+        if not event_ids:
+            return frozenset()
+        found = self._query(
+            "SELECT event_id FROM events WHERE event_id IN {ids:Array(String)}"
+            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})"
+            " AND event_time <= fromUnixTimestamp64Milli({until:Int64})",
+            {"ids": list(event_ids), "since": _milliseconds(since), "until": _milliseconds(until)},
+        )
+        return frozenset(event_id for (event_id,) in found)
+
+    def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
+        rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})
+        return [_event(row) for row in rows]
+
+    def outcomes(self, event_ids: Sequence[str], since: datetime) -> Mapping[str, str]:
+        if not event_ids:
+            return {}
+        rows = self._query(
+            "SELECT outcome_of, payload FROM events WHERE outcome_of IN {ids:Array(String)}"
+            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})",
+            {"ids": list(event_ids), "since": _milliseconds(since)},
+        )
+        return {str(event_id): str(payload) for event_id, payload in rows}
+
+    def total(self, without_types: frozenset[str]) -> int:
+        ((count,),) = self._query(
+            "SELECT count() FROM events WHERE event_type NOT IN {types:Array(String)}",
+            {"types": sorted(without_types)},
+        )
+        return int(count)
+
+    def _query(self, sql: str, given: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        with _translated():
+            rows: Sequence[Sequence[Any]] = self._reader.query(
+                sql, parameters=given, settings=dict(_QUERY_SETTINGS)
+            ).result_rows
+            return rows
+
+
+def _client(dsn: str, database: str | None) -> Client:
+    # Threads share a client; a server refuses two queries at once in one session.
+    clickhouse_connect.common.set_setting("autogenerate_session_id", False)
+    return clickhouse_connect.get_client(dsn=dsn, database=database)
+
+
+def _row(event: StoredEvent) -> dict[str, str | int]:
+    row: dict[str, str | int] = {name: getattr(event, name) for name in _TEXTS}
+    row["event_time"] = event.event_time.astimezone(UTC).isoformat(timespec="milliseconds")
+    row["topic_id"] = str(event.position.topic_id)
+    row["log_partition"] = event.position.partition
+    row["log_offset"] = event.position.offset
+    return row
+
+
+def _event(row: Sequence[Any]) -> StoredEvent:
+    milliseconds, topic_id, partition, offset, *texts = row
+    return StoredEvent(
+        event_time=datetime.fromtimestamp(milliseconds / 1000, UTC),
+        position=Position(UUID(str(topic_id)), int(partition), int(offset)),
+        **dict(zip(_TEXTS, texts, strict=True)),
+    )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
