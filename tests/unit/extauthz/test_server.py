@@ -1,0 +1,249 @@
+"""The real service on a socket, called by a real gRPC client."""
+
+import json
+import logging
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from extauthz.core.compile import compile_document
+from extauthz.core.decide import Snapshot
+from extauthz.core.decision import Decision, Effect, PolicyFacts
+from extauthz.core.errors import Invalid
+from extauthz.core.events import Asked, Outcome
+from extauthz.core.reasons import Reason
+from extauthz.core.request import Request
+from extauthz.server import MAX_BODY_BYTES, SERVICE, add_services, create_server, listen
+from protos.gen.access_log_pb2 import StreamAccessLogsMessage
+from protos.gen.access_log_pb2_grpc import AccessLogServiceStub
+from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
+from protos.gen.external_auth_pb2_grpc import AuthorizationStub
+
+NOW = 1_800_000_000.0
+DOCUMENT = {
+    "schema_version": "v1",
+    "server": {"name": "invoices", "namespace": "shop"},
+    "auth": {"mode": "header"},
+    "policy": {"mode": "allow-list", "default_decision": "deny"},
+    "tools": [{"name": "list", "side_effect": "read"}],
+    "grants": [{"name": "g", "namespace": "shop", "human_id": "ann", "max_trust": "low"}],
+}
+
+
+class BrokenSnapshot(Snapshot):
+    """A snapshot with a bug; its message quotes what must not be logged."""
+
+    def decide(self, request: Request, now: float) -> Decision:
+        raise ValueError(f"secret {request.body!r}")
+
+
+@dataclass
+class Policies:
+    """The running policy, swapped by the test."""
+
+    current: Snapshot = field(default_factory=lambda: Snapshot.of(compile_document(DOCUMENT)))
+
+
+@dataclass
+class Audit:
+    """Numbers what it records, as the emitter does; `away` is durable mode with a full disk."""
+
+    recorded: list[tuple[Asked, Decision]] = field(default_factory=list)
+    outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
+    away: bool = False
+
+    async def record(self, asked: Asked, decision: Decision) -> Decision:
+        decision = replace(decision, id=f"id-{len(self.recorded)}")
+        if self.away:
+            decision = replace(decision, effect=Effect.DENY, reason=Reason.AUDIT_UNAVAILABLE)
+        self.recorded.append((asked, decision))
+        return decision
+
+    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+        self.outcomes.append((decision_id, outcome))
+
+
+@dataclass
+class Running:
+    """A served decision point."""
+
+    channel: grpc.aio.Channel
+    socket_file: Path
+    policies: Policies
+    audit: Audit
+
+    async def check(self, message: CheckRequest) -> CheckResponse:
+        answer: CheckResponse = await AuthorizationStub(self.channel).Check(message, timeout=20)
+        return answer
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    # Not tmp_path: a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "authz.sock"
+        server, policies, audit = create_server(), Policies(), Audit()
+        await add_services(server, policies, audit, lambda: NOW)
+        listen(server, f"unix://{path}")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"unix://{path}") as channel:
+            yield Running(channel, path, policies, audit)
+        await server.stop(None)
+
+
+def call(tool: str = "list", human: str = "ann", padding: int = 0) -> CheckRequest:
+    """tools/call, as Envoy sends it."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": {"note": "x" * padding}},
+    }
+    headers = {
+        "content-type": b"application/json",
+        "x-mcp-human-id": human.encode(),
+        "x-request-id": b"u-1",
+    }
+    return CheckRequest(
+        attributes={
+            "source": {"address": {"socket_address": {"address": "127.0.0.1"}}},
+            "request": {
+                "http": {
+                    "method": "POST",
+                    "path": "/mcp?q=1",
+                    "raw_body": json.dumps(body).encode(),
+                    "header_map": {
+                        "headers": [{"key": k, "raw_value": v} for k, v in headers.items()]
+                    },
+                }
+            },
+        }
+    )
+
+
+def reason(response: CheckResponse) -> str:
+    text: str = response.dynamic_metadata.fields["reason"].string_value
+    return text
+
+
+async def test_an_allowed_call_passes(running: Running) -> None:
+    """OK, recorded, and with the id that the audit trail gave."""
+    response = await running.check(call())
+    assert (response.status.code, reason(response)) == (0, "allowed")
+    assert response.dynamic_metadata.fields["decision_id"].string_value == "id-0"
+    [(asked, decision)] = running.audit.recorded
+    assert asked == Asked("POST", "/mcp", "u-1", "")
+    assert decision.allowed
+
+
+async def test_a_denied_call_is_answered(running: Running) -> None:
+    """With the JSON-RPC error that the client will read."""
+    response = await running.check(call(human="bob"))
+    assert response.denied_response.status.code == 200
+    error = json.loads(response.denied_response.body)
+    assert error["id"] == 7
+    assert error["error"]["data"]["reason"] == "no_matching_grant"
+    assert error["error"]["data"]["decision_id"] == "id-0"
+
+
+async def test_a_swapped_policy_decides_the_next_call(running: Running) -> None:
+    """Check asks for the current policy each time."""
+    assert reason(await running.check(call())) == "allowed"
+    running.policies.current = Snapshot.unavailable(PolicyFacts(), "no document yet")
+    response = await running.check(call())
+    assert (reason(response), response.denied_response.status.code) == ("policy_unavailable", 503)
+
+
+async def test_a_bug_denies_and_is_recorded(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it arose is logged; what was asked is not."""
+    running.policies.current = BrokenSnapshot(None, PolicyFacts(), 0.0)
+    with caplog.at_level(logging.ERROR):
+        response = await running.check(call())
+    assert (reason(response), response.denied_response.status.code) == ("internal_error", 503)
+    [(asked, decision)] = running.audit.recorded
+    assert (asked.path, decision.reason) == ("/mcp", Reason.INTERNAL_ERROR)
+    assert "ValueError in decide" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_the_audit_trail_may_deny(running: Running) -> None:
+    """What cannot be recorded does not pass, where recording must come first."""
+    running.audit.away = True
+    response = await running.check(call())
+    assert (reason(response), response.denied_response.status.code) == ("audit_unavailable", 503)
+
+
+async def test_an_empty_message_is_denied(running: Running) -> None:
+    """Nothing that Envoy may leave out breaks Check."""
+    response = await running.check(CheckRequest())
+    assert response.WhichOneof("http_response") == "denied_response"
+    assert reason(response) == "http_method_not_allowed"
+
+
+async def test_the_largest_body_fits(running: Running) -> None:
+    """All that Envoy buffers, with headers beside it: above gRPC's own limit of 4 MiB."""
+    message = call(padding=MAX_BODY_BYTES - 200)
+    big = message.attributes.request.http.header_map.headers.add()
+    big.key, big.raw_value = "x-big", b"h" * 60_000
+    assert message.ByteSize() > MAX_BODY_BYTES
+    assert reason(await running.check(message)) == "allowed"
+
+
+async def test_outcomes_reach_the_audit_trail(running: Running) -> None:
+    """Envoy's access log on the same socket."""
+    message = StreamAccessLogsMessage(
+        http_logs={"log_entry": [{"response": {"response_code": {"value": 200}}}]}
+    )
+    entry = message.http_logs.log_entry[0]
+    metadata = entry.common_properties.metadata.filter_metadata["envoy.filters.http.ext_authz"]
+    metadata.fields["decision_id"].string_value = "id-0"
+    await AccessLogServiceStub(running.channel).StreamAccessLogs(iter([message]), timeout=20)
+    assert [(decision, o.status) for decision, o in running.audit.outcomes] == [("id-0", 200)]
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+async def test_health_serves(running: Running, service: str) -> None:
+    """For the server as a whole and for Check, with a policy or without."""
+    running.policies.current = Snapshot.unavailable(PolicyFacts(), "no document yet")
+    answer = await HealthStub(running.channel).Check(HealthCheckRequest(service=service))
+    assert answer.status == HealthCheckResponse.SERVING
+
+
+async def test_the_socket_is_the_owners_alone(running: Running) -> None:
+    """Mode 0600, and the process's own mask is as before."""
+    assert stat.S_IMODE(running.socket_file.stat().st_mode) == 0o600
+    before = os.umask(0)
+    os.umask(before)
+    assert before != 0o177
+
+
+async def test_a_free_tcp_port_is_told() -> None:
+    """Port 0 takes any."""
+    server = create_server()
+    assert listen(server, "127.0.0.1:0") > 1
+    await server.stop(None)
+
+
+async def test_a_taken_port_says_what_to_do() -> None:
+    """No second process shares it silently."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(Invalid, match=f"`{address}` cannot be bound; name a free port"):
+            listen(create_server(), address)
+
+
+async def test_a_socket_in_no_folder_says_what_to_do(tmp_path: Path) -> None:
+    """The folder must exist."""
+    with pytest.raises(Invalid, match="in a folder that exists"):
+        listen(create_server(), f"unix://{tmp_path}/absent/authz.sock")
