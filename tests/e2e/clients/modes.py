@@ -40,6 +40,9 @@ def run(
     README.md lists the actions and the members of an answer. Raises AssertionError, with what
     the client wrote, when it did not answer every action.
     """
+    if mode.startswith("typescript"):
+        installed = (TYPESCRIPT / "node_modules").is_dir()
+        assert installed, f"the TypeScript SDKs are not installed: run `npm ci` in {TYPESCRIPT}"
     task = json.dumps({"url": url, "headers": dict(headers), "actions": list(actions)})
     done = subprocess.run(
         COMMANDS[mode],

@@ -26,6 +26,7 @@ class Driver:
         self.url = url
         self.headers = headers
         self.http_status: int | None = None
+        self.posted = anyio.Event()
 
     async def run(self, actions: list[dict[str, Any]]) -> None:
         """Connect, do every action and print its answer."""
@@ -52,6 +53,7 @@ class Driver:
     async def _saw(self, response: httpx2.Response) -> None:
         if response.request.method == "POST":
             self.http_status = response.status_code
+            self.posted.set()
 
     async def _answer(self, client: Client, action: dict[str, Any]) -> dict[str, Any]:
         progress: list[dict[str, Any]] = []
@@ -100,15 +102,24 @@ class Driver:
             case "cancel_tool":
                 return await _cancel(client, action, progress)
             case "notify":
-                await client.session.send_notification(
-                    mcp_types.Notification(method=action["method"], params=action.get("params"))
-                )
+                await self._notify(client, action)
                 return {}
             case "sleep":
                 await anyio.sleep(action["seconds"])
                 return {}
             case unknown:
                 raise ValueError(f"unknown action `{unknown}`: see README.md")
+
+    async def _notify(self, client: Client, action: dict[str, Any]) -> None:
+        """Send a notification; the SDK returns before it is on the wire, so wait for the answer."""
+        self.posted = anyio.Event()
+        await client.session.send_notification(
+            mcp_types.Notification[dict[str, Any] | None, str](
+                method=action["method"], params=action.get("params")
+            )
+        )
+        with anyio.fail_after(TIMEOUT.read):
+            await self.posted.wait()
 
 
 async def _call(
