@@ -1,0 +1,53 @@
+"""What became of the events, as numbers that add up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why events are missing from the trail; the `cause` of an `audit.gap`."""
+
+    QUEUE_FULL = "queue_full"  # memory was full, and neither ingest nor disk took any
+    REFUSED = "refused"  # ingest answered 400 or 413 to this very event
+    UNENCODABLE = "unencodable"  # it cannot be written as JSON: a bug
+    CRASH = "crash"  # the process ended with it in memory; it may have been received
+    MARK_LOST = "mark_lost"  # the mark of the previous start is unreadable: extent unknown
+    SPOOL_LOST = "spool_lost"  # the spool is unreadable: all of that start may be missing
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The emitter at one instant. All but `pending`, `spooled` and `spool_bytes` only grow.
+
+    `offered + recovered == sent + pending + spooled + dropped[queue_full | refused |
+    unencodable]`; the causes crash, mark_lost and spool_lost count what earlier
+    processes lost.
+
+    Args:
+        offered: sequences taken by this process.
+        recovered: events that earlier processes left in the spool.
+        sent: events that ingest has accepted.
+        resent: of the sent, those marked as possibly sent before.
+        spooled: events on disk now.
+        pending: events in memory alone now.
+        dropped: lost events by cause.
+        joined: outcomes joined to their call.
+        late: outcomes sent on as `mcp.response`.
+        spool_bytes: disk pages in use.
+        faults: unreadable marks and spools, failed writes, unexpected errors.
+        away: whether ingest was out of reach, or refused us, at the last try.
+    """
+
+    offered: int
+    recovered: int
+    sent: int
+    resent: int
+    spooled: int
+    pending: int
+    dropped: Mapping[Cause, int]
+    joined: int
+    late: int
+    spool_bytes: int
+    faults: int
+    away: bool

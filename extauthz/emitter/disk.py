@@ -1,0 +1,100 @@
+"""The spool as the event loop sees it: one thread does the work, a failing disk is no exception."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from extauthz.emitter.entries import Gap, Line
+from extauthz.emitter.spool import Position, Spool
+
+_log = logging.getLogger(__name__)
+_REST_SECONDS = 1.0
+_SAY_EVERY_SECONDS = 60.0
+T = TypeVar("T")
+
+
+class Disk:
+    """A spool and the thread that alone may touch it.
+
+    Args:
+        thread: an executor of one thread, in which `spool` was opened.
+        spool: the spool of this start.
+        monotonic: seconds, never set back.
+
+    Attributes:
+        faults: writes that failed.
+    """
+
+    def __init__(
+        self, thread: ThreadPoolExecutor, spool: Spool, monotonic: Callable[[], float]
+    ) -> None:
+        self._thread, self._spool, self._monotonic = thread, spool, monotonic
+        self._sent: Position = (0, 0)  # all that is spooled up to here has been sent
+        self._refused: list[Line] = []  # refused since, not yet marked so
+        self._again_at = self._say_at = monotonic()
+        self.faults = 0
+
+    @property
+    def count(self) -> int:
+        """Events in the spool."""
+        return self._spool.count
+
+    @property
+    def bytes(self) -> int:
+        return self._spool.bytes
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether a write failed a moment ago."""
+        return self._monotonic() < self._again_at
+
+    async def oldest(self, limit: int, max_bytes: int) -> list[Line]:
+        """The first events that have not been sent, as `Spool.oldest`."""
+        if not self._spool.count:
+            return []
+        return await self._run(self._spool.oldest, self._sent, limit, max_bytes)
+
+    async def append(self, lines: Sequence[Line]) -> bool:
+        """Store all lines, or none; tell which."""
+        return await self._write(self._spool.append, lines)
+
+    async def finish(self, through: Position, refused: Sequence[Line]) -> None:
+        """Note that all up to `through` has been sent, but for the refused.
+
+        A disk that takes no removal is asked again with the next one.
+        """
+        self._sent = through
+        self._refused += refused
+        if await self._write(self._spool.finish, through, list(self._refused)):
+            self._refused.clear()
+            self._again_at = self._monotonic()  # there is room again
+
+    async def forget(self, gap: Gap) -> None:
+        """As `Spool.forget`; where it fails, the next start tells of the gap once more."""
+        await self._write(self._spool.forget, gap)
+
+    async def gateway_start(self, ordinal: int) -> str:
+        return await self._run(self._spool.gateway_start, ordinal)
+
+    async def close(self) -> None:
+        await self._run(self._spool.close)
+        self._thread.shutdown()
+
+    async def _write(self, work: Callable[..., None], *arguments: object) -> bool:
+        try:
+            await self._run(work, *arguments)
+        except sqlite3.Error as error:
+            now = self._monotonic()
+            self.faults += 1
+            self._again_at = now + _REST_SECONDS
+            if now >= self._say_at:
+                self._say_at = now + _SAY_EVERY_SECONDS
+                _log.warning("the spool takes nothing: %s; give it room, or ingest back", error)
+            return False
+        return True
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

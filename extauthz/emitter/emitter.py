@@ -1,0 +1,183 @@
+"""The emitter: what the server calls for each decision and each outcome."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from extauthz.core.decision import Decision
+from extauthz.core.events import Asked, EventType, Outcome
+from extauthz.emitter.backlog import Backlog
+from extauthz.emitter.counts import Cause, Counts
+from extauthz.emitter.disk import Disk
+from extauthz.emitter.ingest import Ingest
+from extauthz.emitter.options import EmitterOptions
+from extauthz.emitter.pump import Pump
+from extauthz.emitter.recovery import Takeover, take_over
+
+
+class _Running:
+    """The parts that exist between start and stop."""
+
+    def __init__(
+        self,
+        options: EmitterOptions,
+        takeover: Takeover,
+        thread: ThreadPoolExecutor,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        heartbeat: Callable[[], dict[str, Any]],
+    ) -> None:
+        monotonic = asyncio.get_running_loop().time
+        self.takeover, self.mark = takeover, takeover.mark
+        self.backlog = Backlog(options, self.mark, clock, monotonic, new_id)
+        self.disk = Disk(thread, takeover.spool, monotonic)
+        self.ingest = Ingest(options, monotonic)
+        self.pump = Pump(
+            options,
+            self.mark,
+            takeover.ordinal,
+            backlog=self.backlog,
+            disk=self.disk,
+            ingest=self.ingest,
+            monotonic=monotonic,
+            heartbeat=heartbeat,
+        )
+        self.worker = asyncio.create_task(self.pump.run(), name="audit pump")
+
+    async def close(self) -> None:
+        await self.ingest.close()
+        await self.disk.close()
+        self.mark.close()
+
+
+class Emitter:
+    """Takes events without waiting, and sends them as ingest can take them.
+
+    Args:
+        options: see there.
+        clock: seconds since the epoch.
+        new_id: makes a UUIDv7, as text.
+    """
+
+    def __init__(
+        self,
+        options: EmitterOptions,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._options, self._clock, self._new_id = options, clock, new_id
+        self._running: _Running | None = None
+        self._stopping = False
+
+    async def start(self, policy_revision: str = "") -> None:
+        """Take over from the previous process and begin to send.
+
+        Args:
+            policy_revision: told in `gateway.start`; empty when no policy is there yet.
+
+        Raises:
+            Invalid: the spool folder cannot be used, or another process uses it.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        try:
+            takeover = await asyncio.get_running_loop().run_in_executor(
+                thread, take_over, self._options, self._clock, self._new_id
+            )
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        self._running = running = _Running(
+            self._options,
+            takeover,
+            thread,
+            clock=self._clock,
+            new_id=self._new_id,
+            heartbeat=self._heartbeat,
+        )
+        payload: dict[str, Any] = {"versions": dict(self._options.versions)}
+        if policy_revision:
+            payload["policy_revision"] = policy_revision
+        running.backlog.notice(EventType.GATEWAY_START, payload)
+
+    async def record(self, asked: Asked, decision: Decision) -> Decision:
+        """Take the event of one decision. Never waits, never refuses.
+
+        Returns:
+            The decision with its id, which is the event's.
+        """
+        return self._parts.backlog.call(asked, decision)
+
+    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+        """Take how a call ended. Never waits."""
+        self._parts.backlog.outcome(decision_id, outcome)
+
+    def offer(self, event_type: str, payload: dict[str, Any], trace_id: str = "") -> str:
+        """Take any other event; gateway, gateway_start and sequence are added.
+
+        Returns:
+            Its event_id.
+        """
+        return self._parts.backlog.notice(event_type, payload, trace_id)[1]
+
+    async def stop(self, seconds: float) -> None:
+        """Send or spool all that was taken, within `seconds`, and close. A second call is idle.
+
+        Nothing may be offered once it has returned.
+        """
+        running = self._running
+        if running is None or self._stopping:
+            return
+        self._stopping = True
+        try:
+            await running.pump.drain(running.worker, seconds)
+        finally:
+            self._running = None
+            await running.close()
+
+    @property
+    def gateway_start(self) -> str:
+        return self._parts.mark.gateway_start
+
+    def counts(self) -> Counts:
+        """What became of the events so far; cheap, for the event loop's thread."""
+        parts = self._parts
+        backlog, disk, pump, ingest = parts.backlog, parts.disk, parts.pump, parts.ingest
+        dropped = dict.fromkeys(Cause, 0)
+        for gap in parts.takeover.gaps:
+            if gap.cause is not Cause.REFUSED:  # counted where it was refused
+                dropped[gap.cause] += gap.count
+        dropped[Cause.QUEUE_FULL] = backlog.dropped
+        dropped[Cause.REFUSED] = pump.refused
+        dropped[Cause.UNENCODABLE] = pump.unencodable
+        return Counts(
+            offered=parts.mark.next_sequence - 1,
+            recovered=parts.takeover.recovered,
+            sent=ingest.sent,
+            resent=ingest.resent,
+            spooled=disk.count,
+            pending=backlog.size + pump.in_flight,
+            dropped=dropped,
+            joined=backlog.joined,
+            late=backlog.late,
+            spool_bytes=disk.bytes,
+            faults=parts.takeover.faults + pump.faults + disk.faults,
+            away=ingest.away,
+        )
+
+    def _heartbeat(self) -> dict[str, Any]:
+        counts = self.counts()
+        return {
+            "next_sequence": counts.offered + 2,  # beyond the heartbeat's own
+            "offered": counts.offered,
+            "sent": counts.sent,
+            "spooled": counts.spooled,
+            "dropped": sum(counts.dropped.values()),
+        }
+
+    @property
+    def _parts(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("the emitter is not running")
+        return self._running

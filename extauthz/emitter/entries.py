@@ -1,0 +1,163 @@
+"""What waits in memory, and how it is written down."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from extauthz.core.decision import Decision
+from extauthz.core.events import Asked, Envelope, EventType, Outcome, call_payload, outcome_payload
+from extauthz.core.times import format_instant
+from extauthz.emitter.counts import Cause
+from extauthz.emitter.options import EmitterOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A run of sequences that is missing from the trail.
+
+    Args:
+        gateway_start: the start that took the sequences.
+        first, last: inclusive; both 0 where the extent is unknown.
+        cause: why.
+    """
+
+    gateway_start: str
+    first: int
+    last: int
+    cause: Cause
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1 if self.last else 0
+
+    def to_payload(self) -> dict[str, Any]:
+        """The payload of `audit.gap`. `gateway_start` names the start that lost them."""
+        return {
+            "lost_gateway_start": self.gateway_start,
+            "first": self.first,
+            "last": self.last,
+            "count": self.count,
+            "cause": self.cause.value,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A decided call.
+
+    Args:
+        sequence: its place in this start.
+        at: when, seconds since the epoch.
+        since: when, seconds of the monotonic clock.
+        asked, decision: what was asked and decided.
+        outcome: how it ended, once known.
+        left: whether it is on its way already, so that an outcome comes too late.
+    """
+
+    sequence: int
+    at: float
+    since: float
+    asked: Asked
+    decision: Decision
+    outcome: Outcome | None = None
+    left: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Notice:
+    """An event that is complete from the first.
+
+    Args:
+        sequence, at, since: as in `Call`.
+        event_id: UUIDv7.
+        event_type: see `core.events.EventType`.
+        payload: without gateway, gateway_start and sequence.
+        trace_id: W3C trace id, or empty.
+    """
+
+    sequence: int
+    at: float
+    since: float
+    event_id: str
+    event_type: str
+    payload: dict[str, Any]
+    trace_id: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Dropped:
+    """A run of sequences for which there was no room, in its place in the queue."""
+
+    sequence: int
+    last: int
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """An event as it lies in the spool and goes to ingest.
+
+    Args:
+        start: ordinal of the start that made it, in the spool.
+        sequence: its place in that start.
+        body: the envelope, one line of JSON.
+        resent: whether ingest may have it already.
+    """
+
+    start: int
+    sequence: int
+    body: bytes
+    resent: bool = False
+
+    def to_wire(self) -> bytes:
+        return b'{"resent":true,' + self.body[1:] if self.resent else self.body
+
+
+class Encoder:
+    """Writes entries as envelopes of one gateway and one start."""
+
+    def __init__(self, options: EmitterOptions, gateway_start: str) -> None:
+        self._options, self._gateway_start = options, gateway_start
+
+    def encode(self, entry: Call | Notice) -> bytes:
+        """One line of JSON.
+
+        Raises:
+            TypeError: the entry holds what JSON cannot, such as a lone surrogate.
+        """
+        if isinstance(entry, Call):
+            payload = call_payload(entry.decision, entry.asked)
+            if entry.outcome is not None:
+                payload |= outcome_payload(entry.outcome)
+            event_id, event_type = entry.decision.id, self._options.call_event_type
+            trace_id = entry.asked.trace_id
+        else:
+            payload = {
+                "server": self._options.server,
+                "namespace": self._options.namespace,
+                "cluster": self._options.cluster,
+                **entry.payload,
+            }
+            event_id, event_type, trace_id = entry.event_id, entry.event_type, entry.trace_id
+        payload["gateway"] = self._options.gateway
+        payload["gateway_start"] = self._gateway_start
+        payload["sequence"] = entry.sequence
+        return Envelope(
+            event_id=event_id,
+            timestamp=format_instant(entry.at),
+            source=self._options.source,
+            event_type=event_type,
+            payload=payload,
+            trace_id=trace_id,
+        ).to_json()
+
+
+def gap_of(body: bytes) -> Gap | None:
+    """The gap that an encoded event tells of; None for any other event."""
+    if b'"' + EventType.AUDIT_GAP.encode() + b'"' not in body:
+        return None
+    envelope = orjson.loads(body)
+    if envelope["event_type"] != EventType.AUDIT_GAP:
+        return None
+    told = envelope["payload"]
+    return Gap(told["lost_gateway_start"], told["first"], told["last"], Cause(told["cause"]))

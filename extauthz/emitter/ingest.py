@@ -1,0 +1,146 @@
+"""The way to ingest: batches over HTTP, tried until they are answered."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import aiohttp
+import stamina
+
+from extauthz.core.errors import Retryable, SentinelError
+from extauthz.emitter.entries import Line
+from extauthz.emitter.options import EmitterOptions
+
+_log = logging.getLogger(__name__)
+_SAY_EVERY_SECONDS = 60.0
+_MAX_RETRY_AFTER_SECONDS = 60.0
+
+
+class Refused(SentinelError):
+    """Ingest will never take this batch as it stands (400, 413, 422)."""
+
+
+class Away(Retryable):
+    """Ingest cannot be reached, is not well, or does not let us in.
+
+    Args:
+        why: for the log.
+        after_seconds: when ingest asks to be tried again; 0 where it does not.
+    """
+
+    def __init__(self, why: str, after_seconds: float = 0.0) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(why)
+
+
+class Ingest:
+    """A client of `POST /events`.
+
+    Attributes:
+        away: the last try failed.
+        sent, resent: events accepted, and those of them that were marked as resent.
+    """
+
+    def __init__(self, options: EmitterOptions, monotonic: Callable[[], float]) -> None:
+        """Open no connection yet; must run inside an event loop."""
+        self._url = options.ingest_url
+        self._retry_max_seconds = options.retry_max_seconds
+        headers = {"Content-Type": "application/x-ndjson"}
+        if options.api_key:
+            headers["x-api-key"] = options.api_key
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=options.request_timeout_seconds),
+            connector=aiohttp.TCPConnector(limit=1),
+        )
+        self._monotonic = monotonic
+        self._said: dict[str, tuple[str, float]] = {}
+        self.away = False
+        self.sent = self.resent = 0
+
+    async def deliver(self, lines: Sequence[Line]) -> list[Line]:
+        """Send until accepted, however long it takes.
+
+        Returns:
+            The events that ingest refuses, each found by halving the batch.
+        """
+        try:
+            async for attempt in stamina.retry_context(
+                on=_back_off,
+                attempts=None,
+                timeout=None,
+                wait_initial=min(0.1, self._retry_max_seconds),
+                wait_max=self._retry_max_seconds,
+                wait_jitter=min(1.0, self._retry_max_seconds),
+            ):
+                with attempt:
+                    await self._post(lines)
+        except Refused as error:
+            if len(lines) == 1:
+                self._say("refusal", f"ingest refuses an event for good: {error}")
+                return list(lines)
+            for line in lines:  # we cannot know whether it took the good ones
+                line.resent = True
+            middle = len(lines) // 2
+            return await self.deliver(lines[:middle]) + await self.deliver(lines[middle:])
+        return []
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _post(self, lines: Sequence[Line]) -> None:
+        body = b"\n".join([line.to_wire() for line in lines]) + b"\n"
+        marked = sum(line.resent for line in lines)
+        maybe_received = True
+        try:
+            # No redirects: the key goes to the configured address alone.
+            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+                status, after = response.status, response.headers.get("Retry-After", "")
+                maybe_received = status not in (401, 403, 404, 405, 429)
+            _judge(status, after)
+        except (aiohttp.ClientError, TimeoutError, Away) as error:
+            if isinstance(error, aiohttp.ClientConnectorError):
+                maybe_received = False
+            if maybe_received:
+                for line in lines:
+                    line.resent = True
+            self.away = True
+            why = str(error) or type(error).__name__
+            self._say("away", f"ingest is away, events go to the spool: {why}")
+            if isinstance(error, Away):
+                raise
+            raise Away(type(error).__name__) from error
+        if self.away:
+            self.away = False
+            self._said.pop("away", None)
+            _log.info("ingest is back")
+        self.sent += len(lines)
+        self.resent += marked
+
+    def _say(self, topic: str, text: str) -> None:
+        """Log a change at once, a repetition once a minute."""
+        now = self._monotonic()
+        said, when = self._said.get(topic, ("", now))
+        if text != said or now - when >= _SAY_EVERY_SECONDS:
+            self._said[topic] = text, now
+            _log.warning("%s", text)
+
+
+def _judge(status: int, retry_after: str) -> None:
+    """Only 202 is an acceptance: another 2xx comes from something that is not ingest."""
+    if status == 202:
+        return
+    if status in (400, 413, 422):
+        raise Refused(f"status `{status}`")
+    mend = {
+        401: "; check the API key",
+        403: "; give the API key the scope ingest",
+        404: "; check the ingest URL",
+    }.get(status, "")
+    after = float(retry_after) if retry_after.isdecimal() else 0.0
+    raise Away(f"status `{status}`{mend}", min(after, _MAX_RETRY_AFTER_SECONDS))
+
+
+def _back_off(error: Exception) -> bool | float:
+    if not isinstance(error, Away):
+        return False
+    return error.after_seconds or True

@@ -1,0 +1,121 @@
+"""The start: tell what the previous process lost, then take over its spool."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from extauthz.core.errors import Invalid
+from extauthz.core.events import EventType
+from extauthz.emitter.counts import Cause
+from extauthz.emitter.debts import Debts
+from extauthz.emitter.entries import Encoder, Gap, Notice
+from extauthz.emitter.mark import Mark, MarkReading, read_mark
+from extauthz.emitter.options import EmitterOptions
+from extauthz.emitter.spool import Spool, open_spool
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A start that accounts for those before it.
+
+    Args:
+        spool, mark: open, and of this start.
+        ordinal: of this start in the spool.
+        recovered: events that earlier starts left.
+        gaps: what earlier starts lost; each is the start's own event already, in the spool.
+        faults: unreadable files met.
+    """
+
+    spool: Spool
+    mark: Mark
+    ordinal: int
+    recovered: int
+    gaps: tuple[Gap, ...]
+    faults: int
+
+
+def take_over(
+    options: EmitterOptions, clock: Callable[[], float], new_id: Callable[[], str]
+) -> Takeover:
+    """Open mark and spool, and write down the gaps of the previous start. Blocks on the disk.
+
+    Raises:
+        Invalid: the folder cannot be used; see `open_spool`.
+    """
+    folder = options.spool_folder
+    spool, spool_fault = open_spool(folder / "spool.db", options.spool_max_bytes)
+    try:
+        reading, mark_fault = _read(folder / "mark")
+        for fault in filter(None, (spool_fault, mark_fault)):
+            _log.error("the audit trail of the previous start is damaged: %s", fault)
+        recovered = spool.count
+        debts = Debts()
+        for loss in _losses(spool, reading, lost_spool=bool(spool_fault)):
+            debts.owe(loss)
+        gaps = tuple(debts.take_owed())
+        gateway_start = new_id()
+        encoder = Encoder(options, gateway_start)
+        bodies = [
+            encoder.encode(
+                Notice(place, clock(), 0.0, new_id(), EventType.AUDIT_GAP, gap.to_payload())
+            )
+            for place, gap in enumerate(gaps, 1)
+        ]
+        # First the spool, at one stroke, then the mark: between the two the old mark is
+        # known to be accounted for, and the new start has nothing but what is spooled.
+        ordinal = spool.begin(gateway_start, bodies)
+        mark = _new_mark(folder / "mark", gateway_start, len(gaps) + 1)
+    except BaseException:
+        spool.close()
+        raise
+    for gap in gaps:
+        _log.warning("events lost: `%d` to `%d`, cause %s", gap.first, gap.last, gap.cause)
+    return Takeover(spool, mark, ordinal, recovered, gaps, bool(spool_fault) + bool(mark_fault))
+
+
+def _read(path: Path) -> tuple[MarkReading | None, str]:
+    try:
+        return read_mark(path), ""
+    except Invalid as error:
+        return None, str(error)
+
+
+def _new_mark(path: Path, gateway_start: str, next_sequence: int) -> Mark:
+    try:
+        return Mark(path, gateway_start, next_sequence)
+    except OSError as error:
+        raise Invalid(
+            "SPOOL_DIR",
+            f"`{path.parent}` cannot be used ({error})",
+            "name a folder on a writable disk",
+        ) from error
+
+
+def _losses(spool: Spool, mark: MarkReading | None, *, lost_spool: bool) -> Iterator[Gap]:
+    starts = spool.starts()
+    if mark is not None and mark.gateway_start in starts:
+        start = starts[mark.gateway_start]
+        if not start.closed:
+            present = spool.sequences(start.ordinal, mark.settled)
+            for first, last in missing(mark.settled, mark.next_sequence, present):
+                yield Gap(mark.gateway_start, first, last, Cause.CRASH)
+    elif mark is not None:  # a mark without its spool
+        yield Gap(mark.gateway_start, 1, mark.next_sequence - 1, Cause.SPOOL_LOST)
+    elif mark is None and lost_spool:
+        yield Gap("", 0, 0, Cause.SPOOL_LOST)
+    elif mark is None and starts:
+        yield Gap(list(starts)[-1], 0, 0, Cause.MARK_LOST)
+    yield from spool.refused()
+
+
+def missing(first: int, end: int, present: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of whole numbers in [first, end) that are not in `present` (ascending)."""
+    for found in present:
+        if found > first:
+            yield first, found - 1
+        first = max(first, found + 1)
+    if first < end:
+        yield first, end - 1
