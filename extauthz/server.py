@@ -94,7 +94,7 @@ async def add_services(
     """Register Check, the access log and health.
 
     Returns:
-        The access log's receiver, for its counters, and the health service; call its
+        The access log's receiver, for its counters, and the health service; await its
         `enter_graceful_shutdown` when draining.
     """
     receiver, healthy = AccessLogReceiver(audit), health.HealthServicer()

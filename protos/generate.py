@@ -15,7 +15,8 @@ def generate(root: Path) -> None:
     Raises:
         RuntimeError: the compiler refused; it has printed why.
     """
-    from grpc_tools import protoc  # a development tool, absent where this package only runs
+    # A development tool, absent where this package only runs.
+    from grpc_tools import protoc  # type: ignore[import-untyped]
 
     files = {source: source.read_text() for source in sorted(SOURCES.glob("*.proto"))}
     names = [f"{GENERATED}/{source.name}" for source in files]
