@@ -1,0 +1,193 @@
+"""The decision point's settings: one table, read once from the environment.
+
+Names of mcp-runtime's sidecar that are absent here live elsewhere: PORT, UPSTREAM_URL,
+STRIP_PREFIX and EXTERNAL_BASE_URL are Envoy's (envoy/), POLICY_MODE, POLICY_DEFAULT_DECISION,
+POLICY_VERSION and the *_ID_HEADER names are the policy document's.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from extauthz.core import config
+from extauthz.core.config import setting
+from extauthz.core.errors import Invalid
+
+UNIX: Final = "unix:"
+_MOST_SOCKET_PATH_BYTES: Final = 107  # what the kernel takes
+
+
+def check_address(value: str) -> str:
+    """`unix:PATH`, or HOST:PORT with an IP address.
+
+    Raises:
+        Invalid: it is neither.
+    """
+    if value.startswith(UNIX):
+        path = value.removeprefix(UNIX)
+        if not path.lstrip("/"):
+            raise Invalid("", "names no socket file", "write it like unix:/run/check.sock")
+        if len(path.encode()) > _MOST_SOCKET_PATH_BYTES:
+            mend = "use a shorter path, or one relative to the working folder"
+            raise Invalid("", f"is longer than {_MOST_SOCKET_PATH_BYTES} bytes", mend)
+        return value
+    host, _, port = value.rpartition(":")
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        config.whole(0, 65535)(port)
+    except (ValueError, Invalid):
+        mend = "write it like unix:/run/check.sock or 127.0.0.1:9001"
+        raise Invalid("", "is not an address", mend) from None
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the decision point is told at its start; units stand in the names."""
+
+    policy_file: Path | None = setting(
+        "POLICY_FILE",
+        default=None,
+        read=Path,
+        help="Policy document (policy.json) to run; this or ACCESS_DIR.",
+    )
+    access_dir: Path | None = setting(
+        "ACCESS_DIR",
+        default=None,
+        read=Path,
+        help="Folder of custom resources as YAML to run; this or POLICY_FILE.",
+    )
+    policy_poll_seconds: float = setting(
+        "POLICY_POLL_SECONDS",
+        default=5.0,
+        read=config.number(0.1, 3600),
+        help="Longest time between two looks at the policy; changes are seen at once.",
+    )
+    server_name: str = setting(
+        "MCP_SERVER_NAME",
+        default="",
+        help="The governed MCP server; a policy of another one is refused. Blank: the only one.",
+    )
+    server_namespace: str = setting(
+        "MCP_SERVER_NAMESPACE", default="", help="Its namespace. Blank: any."
+    )
+    cluster_name: str = setting(
+        "MCP_CLUSTER_NAME", default="", help="The cluster's name, for events."
+    )
+    check_address: str = setting(
+        "CHECK_ADDRESS",
+        default="unix:/var/run/sentinel/check.sock",
+        read=check_address,
+        help="Where Envoy asks: a socket file, or a loopback address and port.",
+    )
+    check_allow_remote: bool = setting(
+        "CHECK_ALLOW_REMOTE",
+        default=False,
+        read=config.flag,
+        help="Let CHECK_ADDRESS be other than loopback: whoever reaches it can ask.",
+    )
+    ingest_url: str = setting(
+        "MCP_SENTINEL_INGEST_URL",
+        "ANALYTICS_INGEST_URL",
+        read=config.http_url,
+        help="Where events are sent, with its path, such as http://127.0.0.1:8081/events.",
+    )
+    api_key: str = setting(
+        "MCP_SENTINEL_API_KEY",
+        "ANALYTICS_API_KEY",
+        default="",
+        secret=True,
+        files=("MCP_SENTINEL_API_KEY_FILE", "ANALYTICS_API_KEY_FILE"),
+        help="Key sent to ingest; or in a file, MCP_SENTINEL_API_KEY_FILE.",
+    )
+    event_source: str = setting(
+        "MCP_SENTINEL_SOURCE",
+        "ANALYTICS_SOURCE",
+        default="mcp-proxy",
+        help="The source that events name.",
+    )
+    event_type: str = setting(
+        "MCP_SENTINEL_EVENT_TYPE",
+        "ANALYTICS_EVENT_TYPE",
+        default="mcp.request",
+        help="The type of the event of a call.",
+    )
+    gateway_name: str = setting(
+        "GATEWAY_NAME",
+        "HOSTNAME",
+        default="sidecar",
+        help="This gateway's name in events; the pod's name on a cluster.",
+    )
+    spool_dir: Path = setting(
+        "SPOOL_DIR",
+        default=Path("/var/spool/sentinel"),
+        read=Path,
+        help="Folder for events that ingest has not taken, on a disk that outlives the process.",
+    )
+    spool_max_bytes: int = setting(
+        "SPOOL_MAX_BYTES",
+        default=256 * 1024 * 1024,
+        read=config.whole(1024 * 1024),
+        help="Most bytes of spooled events.",
+    )
+    queue_max_events: int = setting(
+        "QUEUE_MAX_EVENTS",
+        default=20_000,
+        read=config.whole(100, 10_000_000),
+        help="Most events held in memory.",
+    )
+    completion_wait_seconds: float = setting(
+        "COMPLETION_WAIT_SECONDS",
+        default=1.0,
+        read=config.number(0, 60),
+        help="How long an event waits for the call's outcome.",
+    )
+    heartbeat_seconds: float = setting(
+        "HEARTBEAT_SECONDS",
+        default=30.0,
+        read=config.number(0.1, 3600),
+        help="Time between two gateway.heartbeat events.",
+    )
+    drain_seconds: float = setting(
+        "DRAIN_SECONDS",
+        default=10.0,
+        read=config.number(0, 600),
+        help="Time to finish calls and to send or spool events when stopped.",
+    )
+    metrics_host: str = setting(
+        "METRICS_HOST",
+        default="127.0.0.1",
+        help="Address that serves /health, /live, /ready, /metrics and /config/status.",
+    )
+    metrics_port: int = setting(
+        "METRICS_PORT", default=9103, read=config.whole(0, 65535), help="Its port; 0 picks one."
+    )
+    log_level: str = setting(
+        "LOG_LEVEL",
+        default="info",
+        read=config.one_of("debug", "info", "warning", "error"),
+        help="Least level that is logged.",
+    )
+    log_format: str = setting(
+        "LOG_FORMAT",
+        default="json",
+        read=config.one_of("json", "text"),
+        help="One JSON object a line, or text.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check what settings say together.
+
+        Raises:
+            Invalid: naming the setting and the mend.
+        """
+        if (self.policy_file is None) == (self.access_dir is None):
+            problem = "is not set" if self.policy_file is None else "and ACCESS_DIR are both set"
+            raise Invalid("POLICY_FILE", problem, "set either POLICY_FILE or ACCESS_DIR")
+        if not (self.check_address.startswith(UNIX) or self.check_allow_remote):
+            host = self.check_address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+            if not ipaddress.ip_address(host).is_loopback:
+                mend = "use a socket file or 127.0.0.1, or set CHECK_ALLOW_REMOTE=true"
+                problem = f"`{self.check_address}` is not loopback"
+                raise Invalid("CHECK_ADDRESS", problem, mend)

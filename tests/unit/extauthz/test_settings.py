@@ -1,0 +1,92 @@
+"""The decision point's settings."""
+
+from pathlib import Path
+
+import pytest
+
+from extauthz.core import config
+from extauthz.core.errors import Invalid
+from extauthz.settings import Settings
+
+LEAST = {"POLICY_FILE": "/p.json", "MCP_SENTINEL_INGEST_URL": "http://127.0.0.1:8081/events"}
+
+
+def load(**environ: str) -> Settings:
+    return config.load(Settings, {**LEAST, **environ})
+
+
+def test_defaults() -> None:
+    """A policy and ingest's address are all that must be set."""
+    settings = load()
+    assert settings.policy_file == Path("/p.json")
+    assert settings.check_address == "unix:/var/run/sentinel/check.sock"
+    assert (settings.metrics_host, settings.metrics_port) == ("127.0.0.1", 9103)
+    assert config.changed(settings) == [f"{name}={value}" for name, value in LEAST.items()]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("ANALYTICS_INGEST_URL", "ingest_url"),
+        ("MCP_ANALYTICS_INGEST_URL", "ingest_url"),
+        ("ANALYTICS_API_KEY", "api_key"),
+        ("ANALYTICS_SOURCE", "event_source"),
+        ("ANALYTICS_EVENT_TYPE", "event_type"),
+        ("MCP_SERVER_NAME", "server_name"),
+        ("MCP_SERVER_NAMESPACE", "server_namespace"),
+        ("MCP_CLUSTER_NAME", "cluster_name"),
+    ],
+)
+def test_names_of_mcp_runtime(name: str, field: str) -> None:
+    """The sidecar answers to the names that mcp-runtime's own takes."""
+    environ = {"POLICY_FILE": "/p", "ANALYTICS_INGEST_URL": "http://x", name: "http://y"}
+    assert getattr(config.load(Settings, environ), field) == "http://y"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"POLICY_FILE": ""}, "POLICY_FILE: is not set; set either POLICY_FILE or ACCESS_DIR"),
+        ({"ACCESS_DIR": "/a"}, "POLICY_FILE: and ACCESS_DIR are both set; set either POLICY_FILE"),
+        ({"MCP_SENTINEL_INGEST_URL": ""}, "MCP_SENTINEL_INGEST_URL: is not set; set it: Where"),
+        ({"CHECK_ADDRESS": "x"}, "CHECK_ADDRESS: `x` is not an address; write it like unix:/run"),
+        ({"CHECK_ADDRESS": "localhost:1"}, "CHECK_ADDRESS: `localhost:1` is not an address; "),
+        ({"CHECK_ADDRESS": "127.0.0.1:70000"}, "CHECK_ADDRESS: `127.0.0.1:70000` is not an addr"),
+        ({"CHECK_ADDRESS": "unix:"}, "CHECK_ADDRESS: `unix:` names no socket file; write it like"),
+        ({"CHECK_ADDRESS": "unix:/" + "x" * 107}, "CHECK_ADDRESS: `unix:/xxxx"),
+        ({"CHECK_ADDRESS": "0.0.0.0:9"}, "CHECK_ADDRESS: `0.0.0.0:9` is not loopback; use a socke"),
+        ({"CHECK_ADDRESS": "[::]:9"}, "CHECK_ADDRESS: `[::]:9` is not loopback; use a socket file"),
+        ({"METRICS_PORT": "x"}, "METRICS_PORT: `x` is not a whole number; write one like 1"),
+        ({"SPOOL_MAX_BYTES": "5"}, "SPOOL_MAX_BYTES: `5` is too small; set at least 1048576"),
+        ({"LOG_LEVEL": "x"}, "LOG_LEVEL: `x` is not one of the choices; set one of debug, info"),
+    ],
+)
+def test_wrong(environ: dict[str, str], message: str) -> None:
+    """A wrong value stops the start with the name, the value and the mend."""
+    with pytest.raises(Invalid) as caught:
+        load(**environ)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "address", ["unix:run/check.sock", "unix:///run/check.sock", "127.0.0.1:0", "[::1]:9001"]
+)
+def test_addresses(address: str) -> None:
+    """Socket files, also relative ones, and loopback are taken as they are."""
+    assert load(CHECK_ADDRESS=address).check_address == address
+
+
+def test_remote_address() -> None:
+    """Another address must be allowed in so many words."""
+    settings = load(CHECK_ADDRESS="0.0.0.0:9001", CHECK_ALLOW_REMOTE="true")
+    assert settings.check_address == "0.0.0.0:9001"
+
+
+def test_table() -> None:
+    """Every field is a setting with help, and no two answer to one name."""
+    rows = config.table(Settings)
+    assert rows.keys() == {*Settings.__dataclass_fields__}
+    names = [name for row in rows.values() for name in (*row.names, *row.file_names)]
+    assert len(names) == len(set(names))
+    for row in rows.values():
+        assert row.help.endswith("."), row.name
