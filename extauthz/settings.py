@@ -46,13 +46,13 @@ def check_address(value: str) -> str:
 class Settings:
     """What the decision point is told at its start; units stand in the names."""
 
-    policy_file: Path | None = setting(
+    policy_file: Path | None = setting(  # noqa: RUF009  # an immutable default
         "POLICY_FILE",
         default=None,
         read=Path,
         help="Policy document (policy.json) to run; this or ACCESS_DIR.",
     )
-    access_dir: Path | None = setting(
+    access_dir: Path | None = setting(  # noqa: RUF009  # an immutable default
         "ACCESS_DIR",
         default=None,
         read=Path,
@@ -119,7 +119,7 @@ class Settings:
         default="sidecar",
         help="This gateway's name in events; the pod's name on a cluster.",
     )
-    spool_dir: Path = setting(
+    spool_dir: Path = setting(  # noqa: RUF009  # an immutable default
         "SPOOL_DIR",
         default=Path("/var/spool/sentinel"),
         read=Path,

@@ -91,8 +91,8 @@ def setting(
 
 
 def _with_older(names: tuple[str, ...]) -> tuple[str, ...]:
-    older = (n.replace("MCP_SENTINEL_", "MCP_ANALYTICS_", 1) for n in names)
-    return tuple(dict.fromkeys((*names, *older)))
+    pairs = ((name, name.replace("MCP_SENTINEL_", "MCP_ANALYTICS_", 1)) for name in names)
+    return tuple(dict.fromkeys(name for pair in pairs for name in pair))
 
 
 def table(settings: Any) -> dict[str, Setting]:

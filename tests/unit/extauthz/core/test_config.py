@@ -115,6 +115,6 @@ def test_table() -> None:
     """The table tells name, default and help of every field."""
     rows = config.table(Sample)
     assert list(rows) == ["url", "workers", "wait_seconds", "loud", "style", "hosts", "key"]
-    assert rows["url"].names == ("MCP_SENTINEL_URL", "OTHER_URL", "MCP_ANALYTICS_URL")
+    assert rows["url"].names == ("MCP_SENTINEL_URL", "MCP_ANALYTICS_URL", "OTHER_URL")
     assert (rows["url"].required, rows["workers"].default_text) == (True, "2")
     assert (rows["loud"].default_text, rows["wait_seconds"].help) == ("false", "how long")
