@@ -244,7 +244,7 @@ class TestGrants:
         ]:
             check(doc, "deny", "no_matching_grant", human=human, agent=agent, team=team)
         for by in ("human", "agent", "team"):
-            alone = document(grant(agent_id="", **{f"{by}_id": "x"}))
+            alone = document(grant(**{"agent_id": "", f"{by}_id": "x"}))
             check(alone, "allow", "allowed", **({"agent": ""} | {by: "x"}))
 
     def test_empty_subject_and_star(self) -> None:
