@@ -1,4 +1,4 @@
-"""Custom resources to one policy document (docs/policy-document.md)."""
+"""Custom resources to one policy document (extauthz/README.md)."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -100,7 +100,7 @@ def test_enforced_lifetime_is_folded_into_the_expiry() -> None:
 
 
 def test_mcp_runtimes_revision() -> None:
-    """The compatible revision equals what mcp-runtime's rule gives (made with Go's encoding/json)."""
+    """The compatible revision is what mcp-runtime's rule gives (made with encoding/json)."""
     assert compatible_revision(FOREIGN) == FOREIGN["revision"]
 
 
