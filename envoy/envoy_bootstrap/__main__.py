@@ -54,11 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="envoy_bootstrap", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, (options_type, _) in _KINDS.items():
-        one = kinds.add_parser(
-            kind,
-            argument_default=argparse.SUPPRESS,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        one = kinds.add_parser(kind, argument_default=argparse.SUPPRESS)
         one.add_argument("--json", action="store_true", default=False, help="JSON, not YAML")
         for name, (default, text) in named(options_type).items():
             reader = str if isinstance(default, Upstream) else type(default)

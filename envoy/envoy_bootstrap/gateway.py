@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_bootstrap.bootstrap import bootstrap
 from envoy_bootstrap.clusters import http_cluster
 from envoy_bootstrap.http import ENVOY_REQUEST_HEADERS, connection_manager, http1, router
-from envoy_bootstrap.logs import request_log
+from envoy_bootstrap.logs import gateway_log
 from envoy_bootstrap.options import GatewayOptions
 from envoy_bootstrap.replies import problem_replies
 from envoy_bootstrap.typed import seconds
@@ -26,7 +26,7 @@ def gateway(options: GatewayOptions) -> Bootstrap:
     manager.route_config = _routes(options)
     manager.http_filters = [router()]
     manager.local_reply_config = problem_replies()
-    manager.access_log = [request_log(options.access_log)]
+    manager.access_log = [gateway_log(options.access_log)]
     clusters = [
         http_cluster(
             name,

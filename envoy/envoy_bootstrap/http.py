@@ -5,6 +5,7 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
     HeaderMutationRemoveOnMatch,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
     Http1ProtocolOptions,
     Http1ProtocolOptionsHeaderKeyFormat,
     Http2ProtocolOptions,
@@ -82,11 +83,10 @@ def connection_manager(options: ListenerOptions, name: str) -> HttpConnectionMan
     )
     return HttpConnectionManager(
         stat_prefix=name,
-        # Who is asking: the peer, not what a header says. No address counts as internal,
-        # so forged x-envoy-… and x-request-id are replaced for everybody.
+        # Who is asking: the peer, not what a header says.
         use_remote_address=True,
         xff_num_trusted_hops=options.trusted_hops,
-        internal_address_config=HttpConnectionManagerInternalAddressConfig(),
+        internal_address_config=_nobody_internal(),
         early_header_mutation_extensions=[_strip()],
         generate_request_id=True,
         request_id_extension=RequestIdExtension(typed_config=Any.pack(request_id)),
@@ -118,6 +118,15 @@ def connection_manager(options: ListenerOptions, name: str) -> HttpConnectionMan
         # Answers as the server gave them.
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
     )
+
+
+def _nobody_internal() -> HttpConnectionManagerInternalAddressConfig:
+    """Believe no peer's `x-request-id` or `x-envoy-…`, not even from loopback.
+
+    An empty list would mean the private networks; broadcast is nobody's address.
+    """
+    nobody = CidrRange(address_prefix="255.255.255.255", prefix_len=32)
+    return HttpConnectionManagerInternalAddressConfig(cidr_ranges=[nobody])
 
 
 def _strip() -> TypedExtensionConfig:

@@ -5,7 +5,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
     GrpcServiceEnvoyGrpc,
-    JsonFormatOptions,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
@@ -18,11 +17,11 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from envoy_bootstrap.clusters import CHECK
 from envoy_bootstrap.typed import decided, seconds, undecided
 
-# No header but these two, no query: tokens travel in both. Lengths are capped.
+# No header but these two, no query: tokens travel in both. The caller's strings are capped.
 LINE = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "method": "%REQUEST_HEADER(:METHOD):32%",
-    "path": "%PATH(NQ:ORIG):1024%",
+    "path": "%PATH(NQ:PATH):1024%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
@@ -30,7 +29,7 @@ LINE = {
     "bytes_in": "%BYTES_RECEIVED%",
     "bytes_out": "%BYTES_SENT%",
     "duration_ms": "%DURATION%",
-    "peer": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "peer": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "protocol": "%PROTOCOL%",
     "traceparent": "%REQUEST_HEADER(TRACEPARENT):64%",
 }
@@ -65,15 +64,17 @@ def decided_log() -> AccessLog:
 
 def undecided_log(path: str) -> AccessLog:
     """What got no decision, to a file: it is there although the decision point is not."""
-    log = request_log(path)
+    log = _file(path, LINE)
     log.filter = undecided()
     return log
 
 
-def request_log(path: str) -> AccessLog:
-    """One JSON line for each request."""
-    line = SubstitutionFormatString(
-        json_format=Struct.from_dict(LINE), json_format_options=JsonFormatOptions()
-    )
-    config = FileAccessLog(path=path, log_format=line)
+def gateway_log(path: str) -> AccessLog:
+    """Every request, with the service that it went to."""
+    return _file(path, {"service": "%UPSTREAM_CLUSTER%"} | LINE)
+
+
+def _file(path: str, line: dict[str, str]) -> AccessLog:
+    log_format = SubstitutionFormatString(json_format=Struct.from_dict(line))
+    config = FileAccessLog(path=path, log_format=log_format)
     return AccessLog(name="envoy.access_loggers.file", typed_config=Any.pack(config))

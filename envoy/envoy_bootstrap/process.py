@@ -57,13 +57,27 @@ class Admin:
             return self._ask("GET", "/ready")[0] == 200
         return False
 
-    def drain(self) -> None:
-        """Ask clients to leave, and stop listening when the drain time is over.
+    def listeners(self) -> dict[str, str]:
+        """Where Envoy listens: the listener's name, then address and port.
 
         Raises:
             OSError: when Envoy does not answer.
         """
-        self._ask("POST", "/drain_listeners?graceful&skip_exit")
+        _, text = self._ask("GET", "/listeners")
+        pairs = (line.split("::", 1) for line in text.splitlines() if "::" in line)
+        return {pair[0]: pair[1] for pair in pairs}
+
+    def drain(self, *, graceful: bool = True) -> None:
+        """Stop listening; requests that are being served go on.
+
+        Args:
+            graceful: first ask clients to leave, for as long as the drain time;
+                otherwise stop listening at once.
+
+        Raises:
+            OSError: when Envoy does not answer.
+        """
+        self._ask("POST", "/drain_listeners" + ("?graceful&skip_exit" if graceful else ""))
 
     def open_requests(self) -> int:
         """How many client requests are being served, event streams included.

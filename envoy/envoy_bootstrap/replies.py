@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ComparisonFilterOp
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -38,8 +38,10 @@ class Reply:
 REPLIES = (
     Reply(400, -32600, "malformed_http", "the HTTP request is malformed; send it well-formed"),
     Reply(403, -32600, "upgrade_refused", "connection upgrades are refused; use plain HTTP"),
+    Reply(404, -32600, "connect_refused", "CONNECT is refused; send the request itself"),
     Reply(408, -32600, "request_timeout", "the request did not arrive in time; send it again"),
     Reply(413, -32600, "request_too_large", "the request body is too large; send a smaller one"),
+    Reply(426, -32600, "http_1_0_refused", "HTTP/1.0 is refused; use HTTP/1.1 or HTTP/2"),
     Reply(431, -32600, "headers_too_large", "the request headers are too large; send fewer"),
     Reply(
         503,
@@ -71,18 +73,16 @@ def rpc_replies() -> LocalReplyConfig:
 def problem_replies() -> LocalReplyConfig:
     """Problem documents (RFC 9457) whose members are all strings."""
     known = {
-        404: ("not_found", "no service answers to this path"),
+        404: ("connect_refused", "CONNECT is refused; send the request itself"),
         408: ("request_timeout", "the request did not arrive in time; send it again"),
         503: ("service_unavailable", "the service is away; try again later"),
         504: ("service_timeout", "the service did not answer in time; try again later"),
     }
     mappers = [_mapper(status(code), _problem(*words)) for code, words in known.items()]
-    return LocalReplyConfig(
-        mappers=mappers,
-        body_format=_json(
-            _problem("gateway_error", "the gateway refused the request"), "application/problem+json"
-        ),
-    )
+    otherwise = _problem("gateway_error", "the gateway refused the request; send it well-formed")
+    # Not below 400: the answer to /ping comes this way too.
+    mappers.append(_mapper(status(400, ComparisonFilterOp.GE), otherwise))
+    return LocalReplyConfig(mappers=mappers)
 
 
 def _rpc(reply: Reply) -> Mapping[str, object]:

@@ -66,11 +66,11 @@ def decided() -> AccessLogFilter:
     return _by_decision(ValueMatcher(present_match=True), missing=False)
 
 
-def status(code: int) -> AccessLogFilter:
-    """Match one HTTP status."""
+def status(code: int, op: ComparisonFilterOp = ComparisonFilterOp.EQ) -> AccessLogFilter:
+    """Match an HTTP status, or one at least as high (`GE`)."""
     # Envoy insists on a runtime key; nobody sets runtime values here.
     value = RuntimeUInt32(default_value=code, runtime_key="sentinel.local_reply")
-    comparison = ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)
+    comparison = ComparisonFilter(op=op, value=value)
     return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
 
 
