@@ -1,0 +1,173 @@
+"""`sentinel status`: what runs, how it is, and what is wrong with the access files."""
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+from envoy_bootstrap.process import Admin
+from rich.table import Table
+
+from backend.cli.console import FAILED, Failure, cell, json_option, stdout
+from backend.cli.running import get_json, state_option, the_running
+from backend.cli.stack import ADMIN_SOCKET, http_probe
+from backend.cli.state import Component, Running
+
+READY, DEGRADED, DOWN = "ready", "degraded", "down"
+STYLES = {READY: "green", DEGRADED: "yellow", DOWN: "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One component as it is now; `detail` is for people."""
+
+    name: str
+    pid: int
+    state: str
+    detail: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that `status` tells.
+
+    Args:
+        policy: the decision point's own status; empty where it does not answer.
+    """
+
+    running: Running
+    components: tuple[Health, ...]
+    policy: dict[str, Any]
+
+    @property
+    def is_healthy(self) -> bool:
+        return all(component.state == READY for component in self.components)
+
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """What is wrong with access files: file, line, field, problem, mend."""
+        found: list[dict[str, Any]] = self.policy.get("faults") or []
+        return found
+
+
+@click.command()
+@state_option
+@json_option
+def status(*, state: Path, as_json: bool) -> None:
+    """Show the running `sentinel up`: addresses, components, faults of access files.
+
+    Exit code 0: all healthy, 1: degraded, 3: not running.
+    """
+    running = the_running(state)
+    report = asyncio.run(inspect(running, state.resolve()))
+    if as_json:
+        print(json.dumps(as_plain(report)))
+    else:
+        _print(report)
+    if not report.is_healthy:
+        raise SystemExit(FAILED)
+
+
+async def inspect(running: Running, root: Path) -> Report:
+    """Ask every component how it is."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            policy = await get_json(session, f"{running.operations}/config/status")
+        except Failure:
+            policy = {}
+        api, ingest = running.endpoints.api, running.endpoints.ingest
+        healthy = {
+            "envoy": await asyncio.to_thread(Admin(root / ADMIN_SOCKET).ready),
+            "upstream": await http_probe(session, running.upstream, any_status=True)(),
+            "backend": await http_probe(session, f"{api}/ready")()
+            and await http_probe(session, f"{ingest}/ready")(),
+            "decision-point": await http_probe(session, f"{running.operations}/ready")(),
+        }
+    components = list(running.components)
+    if not any(component.name == "upstream" for component in components):
+        components.append(Component("upstream"))  # the user's own, with no process of ours
+    found = (_health(each, healthy[each.name], policy, running) for each in components)
+    return Report(running, tuple(found), policy)
+
+
+def as_plain(report: Report) -> dict[str, Any]:
+    """The report as JSON types."""
+    running = report.running
+    return {
+        "state": "healthy" if report.is_healthy else "degraded",
+        "pid": running.pid,
+        "started_at": running.started_at,
+        "server": running.server,
+        "endpoints": asdict(running.endpoints),
+        "access_dir": running.access_dir,
+        "admin_key_file": running.admin_key_file,
+        "components": [asdict(component) for component in report.components],
+        "faults": report.faults,
+        "decision_point": report.policy,
+    }
+
+
+def _health(
+    component: Component, is_ready: bool, policy: dict[str, Any], running: Running
+) -> Health:
+    state, detail = (READY if is_ready else DOWN), ""
+    if component.name == "decision-point" and policy:
+        faults = policy.get("faults") or []
+        if faults or not is_ready:
+            state = DEGRADED
+        detail = _policy_detail(policy)
+    elif component.name == "upstream":
+        detail = running.upstream
+    if component.restarts:
+        detail = f"{detail}; started again {component.restarts} times".removeprefix("; ")
+    return Health(component.name, component.pid, state, detail, component.restarts)
+
+
+def _policy_detail(policy: dict[str, Any]) -> str:
+    revision = str(policy.get("policy_revision") or "")
+    parts = [f"policy {revision[:19]}" if revision else "no policy: every call is denied"]
+    counts = policy.get("emitter")
+    if isinstance(counts, dict):
+        parts += [f"{name} {value}" for name, value in counts.items() if isinstance(value, int)]
+    return ", ".join(parts)
+
+
+def _print(report: Report) -> None:
+    console, running = stdout(), report.running
+    addresses = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    addresses.add_column(style="bold", no_wrap=True)
+    addresses.add_column(overflow="fold")
+    for name, value in {
+        "server": running.server,
+        "governed MCP": running.endpoints.mcp,
+        "api": running.endpoints.api,
+        "ingest": running.endpoints.ingest,
+        "access directory": running.access_dir,
+        "admin key file": running.admin_key_file,
+    }.items():
+        addresses.add_row(name, cell(value))
+    console.print(addresses)
+    console.print()
+    components = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("COMPONENT", "PID", "STATE"):
+        components.add_column(name, no_wrap=True)
+    components.add_column("DETAIL", overflow="fold")
+    for each in report.components:
+        state = cell(each.state, STYLES[each.state])
+        components.add_row(cell(each.name), cell(each.pid or "-"), state, cell(each.detail))
+    console.print(components)
+    for fault in report.faults:
+        console.print(cell(f"fault: {_fault(fault, running.access_dir)}", "red"), soft_wrap=True)
+
+
+def _fault(fault: dict[str, Any], folder: str) -> str:
+    """`file:line: field: problem; mend`, the file such that an editor finds it."""
+    file = str(Path(folder) / str(fault.get("file", "")))
+    place = f"{file}:{fault['line']}" if fault.get("line") else file
+    parts = [place, str(fault.get("field") or ""), str(fault.get("problem", ""))]
+    mend = fault.get("mend")
+    return ": ".join(part for part in parts if part) + (f"; {mend}" if mend else "")
