@@ -148,6 +148,10 @@ ANSWERS: dict[Reason, Answer] = {
 }
 
 
+# mcp-runtime's gateway names the identity headers where one of them is missing.
+_NEEDS_HEADERS = frozenset({Reason.MISSING_IDENTITY, Reason.MISSING_SESSION})
+
+
 def to_response(decision: Decision) -> CheckResponse:
     """Write the answer.
 
@@ -189,7 +193,10 @@ def _http(decision: Decision, answer: Answer) -> tuple[int, dict[str, Any]]:
     call, style = decision.call, decision.policy.deny_style
     message = _message(decision, answer)
     if style is DenyStyle.HTTP_403 and answer.code > 0:
-        body = {"error": decision.reason.value, "message": message, "decision_id": decision.id}
+        body: dict[str, Any] = {"error": decision.reason.value, "message": message}
+        body["decision_id"] = decision.id
+        if decision.reason in _NEEDS_HEADERS:
+            body["required_headers"] = ", ".join(decision.policy.identity_headers)
         return answer.status, body
     if call.kind is Kind.REQUEST and answer.code in (DENIED, METHOD_NOT_FOUND):
         if style is DenyStyle.TOOL_RESULT and call.is_tool_call:

@@ -78,6 +78,7 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
             version=rules.text("policy_version"),
             revision=_check_digests(document),
             deny_style=DenyStyle(rules.choice("deny_style", DENY_STYLES, "jsonrpc")),
+            identity_headers=(headers.human, headers.agent, headers.team, headers.session),
         ),
         auth_mode=_auth_mode(auth),
         headers=headers,

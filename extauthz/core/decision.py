@@ -62,6 +62,7 @@ class PolicyFacts:
         version: `policy.policy_version`.
         revision: content digest of the document; empty without a policy.
         deny_style: how denied tool calls are answered.
+        identity_headers: lower-case names of the headers that identity comes from.
     """
 
     server: str = ""
@@ -72,6 +73,7 @@ class PolicyFacts:
     version: str = ""
     revision: str = ""
     deny_style: DenyStyle = DenyStyle.JSONRPC
+    identity_headers: tuple[str, ...] = ()
 
 
 NO_TRUST = Trust()
