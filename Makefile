@@ -1,0 +1,71 @@
+# Everything a person or CI runs. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENTS := tests/e2e/clients/typescript
+UP_ARGS ?=
+
+# One line a tool's noise: what is installed is told once, errors are told in full.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --require-hashes --requirement
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test lint unit contract e2e generate envoy lock clean
+
+help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the lock file
+
+up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
+	@$(BIN)/sentinel up $(UP_ARGS)
+
+test: lint unit contract e2e ## run all tests and checks (5 minutes)
+
+lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/installed-test ## what needs one component at a time (1 minute)
+	$(BIN)/pytest tests/unit
+
+contract: $(VENV)/installed-test ## one suite a port, run against every adapter (1 minute)
+	$(BIN)/pytest tests/contract
+
+e2e: $(VENV)/installed-test $(CLIENTS)/node_modules/installed ## real Envoy, servers and clients (2 minutes)
+	$(BIN)/pytest tests/e2e
+
+generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
+	$(BIN)/python -m protos.generate
+
+envoy: $(VENV)/installed-test ## write envoy/sidecar.yaml and envoy/gateway.yaml anew
+	$(BIN)/python -m envoy_bootstrap sidecar > envoy/sidecar.yaml
+	$(BIN)/python -m envoy_bootstrap gateway > envoy/gateway.yaml
+
+lock: $(VENV)/installed-test ## write the lock files anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
+		--python-version 3.11 --extra embedded --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
+		--python-version 3.11 --extra test --output-file requirements-test.lock pyproject.toml
+	cd $(CLIENTS) && npm install --package-lock-only --omit-lockfile-registry-resolved
+
+clean: ## remove what was installed and built; .sentinel (your data) stays
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache $(CLIENTS)/node_modules
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (about 1.5 GB; a minute or two the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-test: requirements-test.lock $(VENV)/installed
+	@echo "installing what the tests need …"
+	@$(INSTALL) requirements-test.lock
+	@touch $@
+
+$(CLIENTS)/node_modules/installed: $(CLIENTS)/package-lock.json
+	cd $(CLIENTS) && npm ci --no-audit --no-fund
+	@touch $@
