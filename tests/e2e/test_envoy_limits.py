@@ -1,0 +1,104 @@
+"""The sidecar's Envoy when something is missing, slow, crowded or going away."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
+from tests.tools.decision_stub import DecisionStub, allow, serving
+from tests.tools.envoy_process import running_sidecar
+from tests.tools.raw_http import connection, exchange, get, post, read_response, read_until
+from tests.tools.recording_server import EVENTS, RecordingServer, recording
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RecordingServer]:
+    with recording() as running:
+        yield running
+
+
+def too_late(asked: CheckRequest) -> CheckResponse:
+    """Allow, when nobody waits any more."""
+    time.sleep(1)
+    return allow(asked)
+
+
+def test_without_decision_point_nothing_passes(server: RecordingServer) -> None:
+    """With the check socket absent the answer is 503, never a pass; the file has it."""
+    server.reset()
+    with running_sidecar(server.url) as envoy:
+        answer = exchange(envoy.port, post())
+        assert answer.status == 503
+        assert answer.json()["error"]["code"] == -32603
+        assert answer.json()["error"]["data"]["reason"] == "decision_unavailable"
+        assert envoy.undecided(lambda line: line["details"] == "ext_authz_error")
+    assert server.requests == []
+
+
+def test_a_silent_decision_point_is_an_outage(server: RecordingServer) -> None:
+    """A decision that does not come in time is a 503; the server is not called."""
+    server.reset()
+    stub = DecisionStub()
+    with (
+        running_sidecar(server.url, check_seconds=0.2) as envoy,
+        serving(stub, envoy.check_socket),
+    ):
+        stub.answer = too_late
+        assert exchange(envoy.port, post()).status == 503
+    assert server.requests == []
+
+
+def test_slow_bodies_and_crowds_are_cut_off(server: RecordingServer) -> None:
+    """A body that does not arrive is a 408; a connection beyond the limit is closed."""
+    with running_sidecar(server.url, request_seconds=1.0, max_connections=2) as envoy:
+        with connection(envoy.port) as slow, connection(envoy.port) as second:
+            slow.sendall(post(body=b"x" * 10)[:-5])
+            second.sendall(post(body=b"x" * 10)[:-5])
+            answer = read_response(slow)
+            with connection(envoy.port) as third:
+                third.sendall(post())
+                with pytest.raises((AssertionError, ConnectionResetError)):
+                    read_response(third)
+        assert answer.status == 408
+        assert answer.json()["error"]["data"]["reason"] == "request_timeout"
+
+
+def test_draining_lets_streams_end(server: RecordingServer) -> None:
+    """A drained Envoy refuses new connections and finishes what is open."""
+    server.reset()
+    with (
+        running_sidecar(server.url) as envoy,
+        serving(DecisionStub(), envoy.check_socket),
+        connection(envoy.port) as client,
+    ):
+        client.sendall(get("/events"))
+        read_until(client, EVENTS[0])
+        assert envoy.admin.open_requests() == 1
+        envoy.admin.drain(graceful=False)
+        with pytest.raises(ConnectionRefusedError), connection(envoy.port):
+            pass
+        server.more.set()
+        read_until(client, EVENTS[1])
+
+
+def test_host_is_rewritten_when_asked(server: RecordingServer) -> None:
+    """A server that insists on its own Host gets it."""
+    server.reset()
+    with (
+        running_sidecar(server.url, host_rewrite="localhost:8090") as envoy,
+        serving(DecisionStub(), envoy.check_socket),
+    ):
+        exchange(envoy.port, post())
+    assert server.requests[0].values("host") == ["localhost:8090"]
+
+
+def test_a_deep_folder_does_not_matter(server: RecordingServer, tmp_path: Path) -> None:
+    """Relative socket paths serve in a folder too deep for absolute ones."""
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    with running_sidecar(server.url, deep) as envoy:
+        assert envoy.admin.ready()
+        assert exchange(envoy.port, post()).status == 503
+    assert not envoy.admin.ready()
