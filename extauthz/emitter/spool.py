@@ -20,7 +20,7 @@ CREATE TABLE starts (ordinal INTEGER PRIMARY KEY, gateway_start TEXT NOT NULL UN
     closed INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE events (start INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
     resent INTEGER NOT NULL, refused INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (start, sequence)) WITHOUT ROWID;
+    PRIMARY KEY (start, sequence));
 PRAGMA user_version = {_VERSION};
 """  # `closed`: what that start lost is accounted for. `refused`: told as a gap, not yet settled.
 

@@ -1,0 +1,140 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from extauthz.emitter import EmitterOptions
+from extauthz.emitter.counts import Cause
+from extauthz.emitter.entries import Gap, Line
+from extauthz.emitter.recovery import Takeover, missing, take_over
+
+
+def begin(folder: Path) -> Takeover:
+    options = EmitterOptions("http://127.0.0.1:1/events", folder, server="billing")
+    taken = take_over(options, time.time, lambda: str(uuid_utils.uuid7()))
+    OPEN.append(taken)
+    return taken
+
+
+def die(taken: Takeover) -> str:
+    """End as a kill would: nothing is settled or flushed any more."""
+    taken.spool.close()
+    return taken.mark.gateway_start
+
+
+OPEN: list[Takeover] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().spool.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "present", "runs"),
+    [
+        (1, 1, [], []),
+        (1, 4, [], [(1, 3)]),
+        (1, 4, [1, 2, 3], []),
+        (1, 6, [3], [(1, 2), (4, 5)]),
+        (3, 6, [3, 5], [(4, 4)]),
+    ],
+)
+def test_missing_runs(first: int, end: int, present: list[int], runs: Any) -> None:
+    """What is not present is found, run by run."""
+    assert list(missing(first, end, present)) == runs
+
+
+def test_first_start_has_lost_nothing(tmp_path: Path) -> None:
+    """An empty folder tells of no gap and no fault."""
+    taken = begin(tmp_path)
+    assert (taken.gaps, taken.faults, taken.mark.next_sequence) == ((), 0, 1)
+
+
+def test_what_died_in_memory_is_a_gap(tmp_path: Path) -> None:
+    """Open sequences that are not in the spool, run by run, and nothing else."""
+    taken = begin(tmp_path)
+    for _ in range(6):
+        taken.mark.take()
+    taken.mark.settle(2)
+    taken.spool.append([Line(taken.ordinal, sequence, b"{}") for sequence in (3, 4)])
+    start = die(taken)
+    again = begin(tmp_path)
+    assert again.gaps == (Gap(start, 2, 2, Cause.CRASH), Gap(start, 5, 6, Cause.CRASH))
+    assert (again.recovered, again.spool.count, again.mark.next_sequence) == (2, 4, 3)
+
+
+def test_gaps_are_told_once(tmp_path: Path) -> None:
+    """The next start but one has nothing to add."""
+    taken = begin(tmp_path)
+    taken.mark.take()
+    die(taken)
+    die(begin(tmp_path))
+    assert begin(tmp_path).gaps == ()
+
+
+def test_death_between_spool_and_mark_tells_nothing_twice(tmp_path: Path) -> None:
+    """The gap is in the spool, the old mark still in place: it is known to be accounted for."""
+    taken = begin(tmp_path)
+    taken.mark.take()
+    start = die(taken)
+    mark = (tmp_path / "mark").read_bytes()
+    again = begin(tmp_path)
+    assert again.gaps == (Gap(start, 1, 1, Cause.CRASH),)
+    die(again)
+    (tmp_path / "mark").write_bytes(mark)
+    third = begin(tmp_path)
+    assert (third.gaps, third.recovered) == ((), 1)
+
+
+@pytest.mark.parametrize("garbage", [None, b"", b"garbage" * 1000])
+def test_lost_mark_is_told(tmp_path: Path, garbage: bytes | None) -> None:
+    """Torn, foreign or deleted: a gap of unknown extent, for the start that is known."""
+    start = die(begin(tmp_path))
+    if garbage is None:
+        (tmp_path / "mark").unlink()
+    else:
+        (tmp_path / "mark").write_bytes(garbage)
+    again = begin(tmp_path)
+    assert again.gaps == (Gap(start, 0, 0, Cause.MARK_LOST),)
+    assert again.faults == (0 if garbage is None else 1)
+    assert again.gaps[0].count == 0
+
+
+@pytest.mark.parametrize("garbage", [None, b"garbage" * 1000])
+def test_lost_spool_is_told(tmp_path: Path, garbage: bytes | None) -> None:
+    """Without the spool, anything that the start took may be missing."""
+    taken = begin(tmp_path)
+    for _ in range(3):
+        taken.mark.take()
+    taken.mark.settle(4)
+    start = die(taken)
+    (tmp_path / "spool.db").unlink()
+    if garbage is not None:
+        (tmp_path / "spool.db").write_bytes(garbage)
+    assert begin(tmp_path).gaps == (Gap(start, 1, 3, Cause.SPOOL_LOST),)
+
+
+def test_refused_events_without_settled_gap_are_told_again(tmp_path: Path) -> None:
+    """Neighbours share one gap; the rows go in the same commit."""
+    taken = begin(tmp_path)
+    lines = [Line(taken.ordinal, taken.mark.take(), b"{}") for _ in range(3)]
+    taken.spool.append(lines)
+    taken.mark.settle(4)
+    taken.spool.finish((taken.ordinal, 3), lines[1:])
+    start = die(taken)
+    again = begin(tmp_path)
+    assert again.gaps == (Gap(start, 2, 3, Cause.REFUSED),)
+    assert again.spool.refused() == []
+
+
+def test_mark_file_is_of_the_new_start(tmp_path: Path) -> None:
+    """After a take-over the folder belongs to the new start alone."""
+    die(begin(tmp_path))
+    again = begin(tmp_path)
+    assert list(again.spool.starts())[-1] == again.mark.gateway_start
