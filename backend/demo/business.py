@@ -4,21 +4,19 @@ One tool of every side-effect class, so that an access policy has something to t
 one that streams. Everything is made up and in memory.
 """
 
-from dataclasses import dataclass, replace
 from typing import Annotated
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 READ = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
 WRITE = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 DESTRUCTIVE = ToolAnnotations(read_only_hint=False, destructive_hint=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
+class Invoice(BaseModel, frozen=True):
     """An invoice; `amount_cents` is in euro cents."""
 
     number: str
@@ -34,9 +32,9 @@ class Ledger:
         self._invoices = {
             invoice.number: invoice
             for invoice in (
-                Invoice("INV-1001", "Acme", 12_500),
-                Invoice("INV-1002", "Globex", 99_000),
-                Invoice("INV-1003", "Initech", 4_200),
+                _invoice(1001, "Acme", 12_500),
+                _invoice(1002, "Globex", 99_000),
+                _invoice(1003, "Initech", 4_200),
             )
         }
 
@@ -53,15 +51,19 @@ class Ledger:
 
     def create(self, customer: str, amount_cents: int) -> Invoice:
         """Add an invoice under the next number."""
-        invoice = Invoice(f"INV-{1001 + len(self._invoices)}", customer, amount_cents)
+        invoice = _invoice(1001 + len(self._invoices), customer, amount_cents)
         self._invoices[invoice.number] = invoice
         return invoice
 
     def refund(self, number: str) -> Invoice:
         """Mark an invoice as refunded; raises ValueError when there is none."""
-        invoice = replace(self.get(number), refunded=True)
+        invoice = self.get(number).model_copy(update={"refunded": True})
         self._invoices[number] = invoice
         return invoice
+
+
+def _invoice(number: int, customer: str, amount_cents: int) -> Invoice:
+    return Invoice(number=f"INV-{number}", customer=customer, amount_cents=amount_cents)
 
 
 def add_business(server: MCPServer, ledger: Ledger) -> None:
