@@ -13,7 +13,6 @@ from uuid import UUID
 
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
-Resource = MCPServer | MCPAccessGrant | MCPAgentSession
 Headers = tuple[tuple[str, bytes], ...]
 
 

@@ -1,0 +1,77 @@
+"""AccessStore over a folder of YAML: what a person edits on one machine.
+
+Every call reads the folder anew: it is small, and an edit shows at once. An object
+that does not validate is left out; the decision point's status names its fault.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from extauthz.core.errors import NotFound, Retryable
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.sources.folder import find
+from extauthz.sources.manifests import read_manifest
+
+R = TypeVar("R", MCPServer, MCPAccessGrant, MCPAgentSession)
+
+
+class DirectoryStore:
+    """Reads the custom resources under `folder`, subfolders included."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def servers(self, namespace: str = "") -> Sequence[MCPServer]:
+        return self._list(MCPServer, namespace)
+
+    def grants(self, namespace: str = "") -> Sequence[MCPAccessGrant]:
+        return self._list(MCPAccessGrant, namespace)
+
+    def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]:
+        return self._list(MCPAgentSession, namespace)
+
+    def server(self, namespace: str, name: str) -> MCPServer:
+        return self._get(MCPServer, namespace, name)
+
+    def grant(self, namespace: str, name: str) -> MCPAccessGrant:
+        return self._get(MCPAccessGrant, namespace, name)
+
+    def session(self, namespace: str, name: str) -> MCPAgentSession:
+        return self._get(MCPAgentSession, namespace, name)
+
+    def ping(self) -> None:
+        self._files()
+
+    def _get(self, kind: type[R], namespace: str, name: str) -> R:
+        for found in self._list(kind, namespace):
+            if found.name == name:
+                return found
+        raise NotFound(
+            f"no {kind.__name__} `{namespace}/{name}` in the access folder; look at its list"
+        )
+
+    def _list(self, kind: type[R], namespace: str) -> list[R]:
+        found: dict[tuple[str, str], R] = {}
+        for path in self._files():
+            try:
+                manifest = read_manifest(path.read_bytes(), str(path))
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            for placed in manifest.objects:
+                if isinstance(placed.resource, kind):
+                    one = placed.resource
+                    found.setdefault((one.namespace, one.name), one)
+        return [found[key] for key in sorted(found) if namespace in ("", key[0])]
+
+    def _files(self) -> list[Path]:
+        try:
+            return find(self._folder)
+        except OSError as error:
+            raise _unreadable(self._folder, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> Retryable:
+    return Retryable(f"`{path}` cannot be read ({error.strerror}); make it readable")

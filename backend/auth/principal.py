@@ -1,0 +1,73 @@
+"""Who asks, and how far the credential reaches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from extauthz.core.errors import Forbidden
+
+
+class Scope(StrEnum):
+    """What a credential may do."""
+
+    INGEST = "ingest"  # send events
+    READ = "read"  # query events, grants, sessions
+    GOVERN = "govern"  # change grants and sessions
+    OPERATE = "operate"  # restart components
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller.
+
+    Args:
+        name: stable, never a credential; stamped on events as `producer`.
+        namespaces: where the scopes other than `ingest` reach; None means everywhere.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    namespaces: frozenset[str] | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Raises Forbidden unless this principal has `scope`."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this credential lacks the scope `{scope}`; use one that has it")
+
+    def require_everywhere(self, scope: Scope) -> None:
+        """Raises Forbidden unless `scope` reaches all namespaces."""
+        self.require(scope)
+        if self.namespaces is not None:
+            raise Forbidden(f"this needs the scope `{scope}` in every namespace; use an admin key")
+
+
+class Verifier(Protocol):
+    """Turns the credentials of a request into a principal."""
+
+    def verify(self, credentials: Sequence[str]) -> Principal:
+        """The principal of the first valid one.
+
+        Raises:
+            Unauthenticated: none of them is valid.
+            Retryable: what decides it is away.
+        """
+
+
+class HeaderLookup(Protocol):
+    """The headers of any web framework."""
+
+    def get(self, name: str, default: str, /) -> str: ...
+
+
+def credentials_of(headers: HeaderLookup) -> list[str]:
+    """What a request offers: `x-api-key`, then `Authorization: Bearer`.
+
+    Args:
+        headers: looked up without regard to case.
+    """
+    found = [headers.get("x-api-key", "").strip()]
+    scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        found.append(token.strip())
+    return [credential for credential in found if credential]

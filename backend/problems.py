@@ -1,0 +1,88 @@
+"""Errors as RFC 9457 problem documents. Every member is a string: existing clients
+decode an error as an object of strings, so there is no numeric `status` member.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from extauthz.core.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Retryable,
+    Unauthenticated,
+)
+
+CONTENT_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = "2"
+
+# The first row that matches counts.
+_TABLE: Final[tuple[tuple[type[Exception], HTTPStatus, str], ...]] = (
+    (Invalid, HTTPStatus.BAD_REQUEST, "invalid_request"),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    (Forbidden, HTTPStatus.FORBIDDEN, "forbidden"),
+    (NotFound, HTTPStatus.NOT_FOUND, "not_found"),
+    (Conflict, HTTPStatus.CONFLICT, "conflict"),
+    (Busy, HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    (Retryable, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong with one HTTP request.
+
+    Args:
+        code: for programs.
+        detail: a sentence for people, the mend at its end.
+        field: path of the member at fault; empty when it is none.
+    """
+
+    status: HTTPStatus
+    code: str
+    detail: str
+    field: str = ""
+
+    @property
+    def document(self) -> bytes:
+        members = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "detail": self.detail,
+            "error": self.code,
+            "message": self.detail,
+        }
+        if self.field:
+            members["field"] = self.field
+        return orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with the document, Content-Type aside."""
+        if self.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            return {"Retry-After": RETRY_AFTER_SECONDS}
+        if self.status is HTTPStatus.UNAUTHORIZED:
+            return {"WWW-Authenticate": "Bearer"}
+        return {}
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an error means; a bug says nothing about itself."""
+    for kind, status, code in _TABLE:
+        if isinstance(error, kind):
+            return Problem(status, code, str(error), getattr(error, "field", ""))
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a bug; see the service's log"
+    )
+
+
+def problem_of_status(status: int) -> Problem:
+    """For what a web framework refuses by itself."""
+    known = HTTPStatus(status)
+    code = known.name.lower()
+    return Problem(known, code, f"{known.description or known.phrase}".lower())

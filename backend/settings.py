@@ -1,0 +1,180 @@
+"""The backend's settings: one table, read once from the environment."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from extauthz.core import config
+from extauthz.core.config import setting
+from extauthz.core.errors import Invalid
+from extauthz.core.times import parse_duration
+
+PORT_RANGE: Final = (0, 65535)
+
+
+def _port(value: str) -> int:
+    return config.whole(*PORT_RANGE)(value)
+
+
+def _duration(value: str) -> float:
+    return parse_duration(value, "")
+
+
+def _keys(value: str) -> tuple[str, ...]:
+    """Comma- or line-separated, so that a file may hold one a line."""
+    return config.comma_list(value.replace("\n", ","))
+
+
+def _url(*schemes: str) -> Any:
+    def read(value: str) -> str:
+        parts = urlsplit(value)
+        written = f"{parts.scheme}://"
+        if not value.startswith(written) or parts.scheme not in schemes:
+            known = " or ".join(f"{scheme}:///path" for scheme in schemes)
+            raise Invalid("", "is of no known scheme", f"write it like {known}")
+        if parts.netloc or not parts.path.strip("/"):
+            raise Invalid("", "names no absolute path", f"write it like {written}/path")
+        return value
+
+    return read
+
+
+def _store_url(value: str) -> str:
+    if not value.startswith("clickhouse://"):
+        return str(_url("chdb", "clickhouse")(value))
+    if not urlsplit(value).hostname:
+        raise Invalid("", "names no host", "write it like clickhouse://host:8123/mcp")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the backend is told at its start; units stand in the names."""
+
+    event_log_url: str = setting(
+        "EVENT_LOG_URL",
+        default="",
+        read=_url("sqlite"),
+        help="Event log: sqlite:///path. Needed by ingest and processor.",
+    )
+    event_log_retention_hours: float = setting(
+        "EVENT_LOG_RETENTION_HOURS",
+        default=168.0,
+        read=config.number(0),
+        help="How long the embedded log keeps records that were processed.",
+    )
+    event_log_max_bytes: int = setting(
+        "EVENT_LOG_MAX_BYTES",
+        default=8 << 30,
+        read=config.whole(1 << 20),
+        help="Size of the embedded log at which ingest answers 503.",
+    )
+    store_url: str = setting(
+        "STORE_URL",
+        default="",
+        read=_store_url,
+        help="Event store: clickhouse://host:8123/mcp or chdb:///path. Needed by processor, api.",
+        secret=True,  # it may hold a password
+    )
+    access_url: str = setting(
+        "ACCESS_URL",
+        default="",
+        read=_url("dir"),
+        help="Custom resources: dir:///path. Needed by api.",
+    )
+    host: str = setting(
+        "HOST",
+        default="127.0.0.1",
+        help="Address that every port listens on; 0.0.0.0 in a container.",
+    )
+    port: int | None = setting(
+        "PORT",
+        default=None,
+        read=_port,
+        help="HTTP port where a target has only one; else INGEST_PORT and API_PORT.",
+    )
+    ingest_port: int = setting(
+        "INGEST_PORT", default=8081, read=_port, help="Port of ingest; 0 picks a free one."
+    )
+    api_port: int = setting(
+        "API_PORT", default=8080, read=_port, help="Port of the api; 0 picks a free one."
+    )
+    metrics_port: int | None = setting(
+        "METRICS_PORT",
+        default=None,
+        read=_port,
+        help="Port of /metrics and /ready; unset: api and all 9090, ingest 9091, processor 9102.",
+    )
+    auth: bool = setting(
+        "AUTH",
+        default=True,
+        read=lambda value: config.one_of("on", "off")(value) == "on",
+        help="off lets everybody do everything; only where HOST is a loopback address.",
+    )
+    api_keys: tuple[str, ...] = setting(
+        "API_KEYS",
+        default=(),
+        read=_keys,
+        secret=True,
+        help="API keys, comma-separated; admin unless ADMIN_API_KEYS is set.",
+    )
+    admin_api_keys: tuple[str, ...] = setting(
+        "ADMIN_API_KEYS",
+        default=(),
+        read=_keys,
+        secret=True,
+        files=("ADMIN_API_KEYS_FILE",),
+        help="API keys that are admin: read, govern and operate everywhere.",
+    )
+    ingest_api_keys: tuple[str, ...] = setting(
+        "INGEST_API_KEYS",
+        default=(),
+        read=_keys,
+        secret=True,
+        files=("INGEST_API_KEYS_FILE",),
+        help="API keys that may send events; unset: API_KEYS.",
+    )
+    max_request_bytes: int = setting(
+        "INGEST_MAX_REQUEST_BYTES",
+        default=16 << 20,
+        read=config.whole(1 << 20, 1 << 30),
+        help="Largest request of several events that ingest reads.",
+    )
+    consumer_group: str = setting(
+        "KAFKA_GROUP",
+        default="mcp-sentinel-processor",
+        help="Consumer group of the processor.",
+    )
+    batch_size: int = setting(
+        "BATCH_SIZE",
+        default=10_000,
+        read=config.whole(1, 500_000),
+        help="Events at which the processor inserts at once.",
+    )
+    flush_seconds: float = setting(
+        "FLUSH_INTERVAL",
+        default=1.0,
+        read=_duration,
+        help="Longest wait of an event for its batch, like 2s.",
+    )
+    drain_seconds: float = setting(
+        "DRAIN_SECONDS",
+        default=15.0,
+        read=config.number(0, 3600),
+        help="Time for all components together to finish on SIGTERM.",
+    )
+    log_level: str = setting(
+        "LOG_LEVEL",
+        default="info",
+        read=config.one_of("debug", "info", "warning", "error"),
+        help="Least severe level that is logged.",
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the ports."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -1,0 +1,227 @@
+"""Reading this file top to bottom tells what runs. The one place that names adapters."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import uuid_utils
+from prometheus_client import CollectorRegistry
+
+from backend import operations
+from backend.auth.api_keys import Anyone, ApiKeys, from_lists
+from backend.auth.principal import Scope, Verifier
+from backend.lifecycle import Unit, run_units
+from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
+from backend.operations import Probe, readiness
+from backend.ports import AccessStore, EventLog, EventStore
+from backend.serving import HttpUnit, WsgiUnit
+from backend.settings import Settings
+from extauthz.core.errors import Invalid
+
+BATCH_BYTES: Final = 64 << 20  # well below the 256 MB of one block of the store
+
+_log = logging.getLogger(__name__)
+
+
+def _event_log(settings: Settings) -> EventLog:
+    from backend.adapters.sqlite_log import SqliteLog
+
+    return SqliteLog(
+        _path(settings.event_log_url, "EVENT_LOG_URL"),
+        clock=time.time,
+        retention_seconds=settings.event_log_retention_hours * 3600,
+        max_bytes=settings.event_log_max_bytes,
+    )
+
+
+def _event_store(settings: Settings) -> EventStore:
+    from backend.adapters.clickhouse_store import ClickHouseStore
+
+    if not settings.store_url:
+        raise _unset("STORE_URL", "chdb:///path")
+    return ClickHouseStore(settings.store_url)
+
+
+def _access_store(settings: Settings) -> AccessStore:
+    from backend.adapters.directory import DirectoryStore
+
+    return DirectoryStore(_path(settings.access_url, "ACCESS_URL"))
+
+
+@dataclass
+class Wired:
+    """What has been built so far; adapters are opened once and shared."""
+
+    settings: Settings
+    verifier: Verifier
+    registry: CollectorRegistry
+    opened: AsyncExitStack
+    alone: bool  # the target is one component
+    probes: dict[str, Probe] = field(default_factory=dict)
+    log: EventLog | None = None
+    store: EventStore | None = None
+
+    async def event_log(self) -> EventLog:
+        if self.log is None:
+            self.log = _event_log(self.settings)
+            await self.log.start()
+            self.opened.push_async_callback(self.log.stop)
+            self.probes["event_log"] = self.log.ping
+        return self.log
+
+    async def event_store(self) -> EventStore:
+        if self.store is None:
+            self.store = store = await asyncio.to_thread(_event_store, self.settings)
+            self.opened.callback(store.close)
+            await asyncio.to_thread(store.migrate)
+            self.probes["store"] = lambda: asyncio.to_thread(store.ping)
+        return self.store
+
+    def port(self, own: int) -> int:
+        common = self.settings.port
+        return common if self.alone and common is not None else own
+
+
+async def _ingest(wired: Wired) -> Unit:
+    from backend.ingest.app import create_app
+
+    settings, log = wired.settings, await wired.event_log()
+    metrics = IngestMetrics(wired.registry)
+    return HttpUnit(
+        "ingest",
+        lambda: create_app(
+            log=log,
+            verifier=wired.verifier,
+            ready=readiness({"event_log": log.ping}),
+            metrics=metrics,
+            clock=time.time,
+            new_id=lambda: str(uuid_utils.uuid7()),
+            max_request_bytes=settings.max_request_bytes,
+        ),
+        settings.host,
+        wired.port(settings.ingest_port),
+    )
+
+
+async def _processor(wired: Wired) -> Unit:
+    from backend.processor.batch import Batcher
+    from backend.processor.processor import Processor
+
+    settings = wired.settings
+    processor = Processor(
+        log=await wired.event_log(),
+        store=await wired.event_store(),
+        group=settings.consumer_group,
+        new_batch=lambda: Batcher(
+            max_events=settings.batch_size,
+            max_bytes=BATCH_BYTES,
+            flush_seconds=settings.flush_seconds,
+        ),
+        metrics=ProcessorMetrics(wired.registry),
+        monotonic=time.monotonic,
+    )
+    wired.probes["processor"] = processor.ping
+    return processor
+
+
+async def _api(wired: Wired) -> Unit:
+    from backend.api.app import create_app
+
+    settings, access = wired.settings, _access_store(wired.settings)
+    app = create_app(
+        store=await wired.event_store(),
+        verifier=wired.verifier,
+        runtime_ping=access.ping,
+        metrics=ApiMetrics(wired.registry),
+    )
+    wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
+    return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One row of the table: how it is built, and the scope without which it is useless."""
+
+    build: Callable[[Wired], Awaitable[Unit]]
+    scope: Scope | None
+    metrics_port: int
+
+
+# In the order of the drain: who accepts work stops first.
+COMPONENTS: Final[Mapping[str, Component]] = {
+    "ingest": Component(_ingest, Scope.INGEST, 9091),
+    "processor": Component(_processor, None, 9102),
+    "api": Component(_api, Scope.READ, 9090),
+}
+ALL_METRICS_PORT: Final = 9090
+TARGETS: Final[Mapping[str, Sequence[str]]] = {
+    "all": tuple(COMPONENTS),
+    **{name: (name,) for name in COMPONENTS},
+}
+
+
+async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
+    """Run a target until `stop`.
+
+    Raises:
+        Invalid: a setting is missing or wrong.
+        ExceptionGroup: a component failed.
+    """
+    names = TARGETS[target]
+    async with AsyncExitStack() as opened:
+        wired = Wired(
+            settings=settings,
+            verifier=_verifier(settings, names),
+            registry=new_registry(),
+            opened=opened,
+            alone=len(names) == 1,
+        )
+        units = [await COMPONENTS[name].build(wired) for name in names]
+        units.append(_operations(wired, names))
+        await run_units(units, stop, settings.drain_seconds)
+
+
+def _operations(wired: Wired, names: Sequence[str]) -> Unit:
+    """The metrics port; it answers as long as anything runs, so it stops last."""
+    own = COMPONENTS[names[0]].metrics_port if wired.alone else ALL_METRICS_PORT
+    port = wired.settings.metrics_port
+    return HttpUnit(
+        "metrics",
+        lambda: operations.create_app(ready=readiness(wired.probes), registry=wired.registry),
+        wired.settings.host,
+        own if port is None else port,
+    )
+
+
+def _verifier(settings: Settings, names: Sequence[str]) -> Verifier:
+    """Deny by default: what needs a credential does not start without any."""
+    if not settings.auth:
+        if not settings.is_loopback:
+            raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
+        _log.warning("AUTH=off: everybody on this machine may do everything")
+        return Anyone()
+    keys = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
+    for name in names:
+        scope = COMPONENTS[name].scope
+        if scope and not any(scope in key.principal.scopes for key in keys):
+            which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
+            raise Invalid(which, f"is not set, and {name} has no credential", "set it, or API_KEYS")
+    if settings.api_keys and not settings.admin_api_keys:
+        _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
+    return ApiKeys(keys)
+
+
+def _path(url: str, name: str) -> Path:
+    if not url:
+        raise _unset(name, "scheme:///path")
+    return Path(urlsplit(url).path)
+
+
+def _unset(name: str, example: str) -> Invalid:
+    return Invalid(name, "is not set, and this target needs it", f"write it like {example}")
