@@ -1,6 +1,5 @@
 """Finds an allowed and a denied call in a policy, to be shown as commands to copy."""
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,19 +21,18 @@ class Example:
     tool: str
     identity: Identity
 
-    def command(self, state: str) -> str:
-        """The call as a shell command; `state` is empty for the default state folder."""
-        words = ["sentinel", "call", self.tool]
-        options = (
+    @property
+    def arguments(self) -> list[str]:
+        """The call as arguments of `sentinel`."""
+        words = ["call", self.tool]
+        for name, value in (
             ("--human", self.identity.human_id),
             ("--agent", self.identity.agent_id),
             ("--team", self.identity.team_id),
             ("--session", self.identity.session_id),
-            ("--state", state),
-        )
-        for name, value in options:
+        ):
             words += [name, value] if value else []
-        return shlex.join(words)
+        return words
 
 
 @dataclass(frozen=True, slots=True)

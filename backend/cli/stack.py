@@ -126,12 +126,17 @@ class Stack:
             "MCP_SENTINEL_INGEST_URL": f"{self.endpoints.ingest}/events",
             "MCP_SENTINEL_API_KEY_FILE": str(self.folder.ingest_key),
             "SPOOL_DIR": "spool",
-            "UNDECIDED_LOG": UNDECIDED_LOG,
             "METRICS_HOST": HOST,
             "METRICS_PORT": str(self.ports.operations),
         }
-        probe = http_probe(session, f"{self.operations}/live")
-        return self._program("decision-point", _python("extauthz"), environ, probe)
+        live = http_probe(session, f"{self.operations}/live")
+        socket = self.folder.root / CHECK_SOCKET
+
+        async def is_ready() -> bool:  # without a policy too: it denies, and says why
+            return socket.exists() and await live()
+
+        argv = _python("extauthz")
+        return self._program("decision-point", argv, environ, is_ready, stop_seconds=15.0)
 
     def _backend(self, session: aiohttp.ClientSession) -> Program:
         root = self.folder.root

@@ -16,6 +16,7 @@ from backend.cli.running import get_json, state_option, the_running
 from backend.cli.stack import ADMIN_SOCKET, http_probe
 from backend.cli.state import Component, Running
 
+NO_POLICY = "no policy: every call is denied"
 READY, DEGRADED, DOWN = "ready", "degraded", "down"
 STYLES = {READY: "green", DEGRADED: "yellow", DOWN: "red"}
 
@@ -133,12 +134,16 @@ def _health(
     return Health(component.name, component.pid, state, detail, component.restarts)
 
 
-def _policy_detail(policy: dict[str, Any]) -> str:
-    revision = str(policy.get("policy_revision") or "")
-    parts = [f"policy {revision[:19]}" if revision else "no policy: every call is denied"]
-    counts = policy.get("emitter")
-    if isinstance(counts, dict):
-        parts += [f"{name} {value}" for name, value in counts.items() if isinstance(value, int)]
+def _policy_detail(status: dict[str, Any]) -> str:
+    policy = status.get("policy") or {}
+    revision = str(policy.get("revision") or "")
+    parts = [f"policy {revision[:19]} ({policy.get('mode')})" if revision else NO_POLICY]
+    if events := status.get("events"):
+        dropped = sum((events.get("dropped") or {}).values())
+        parts += [f"events: {events.get('sent', 0)} sent"]
+        parts += [f"{events[name]} {name}" for name in ("pending", "spooled") if events.get(name)]
+        parts += [f"{dropped} dropped"] if dropped else []
+        parts += ["ingest is away"] if events.get("away") else []
     return ", ".join(parts)
 
 

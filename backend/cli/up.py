@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import secrets
+import shlex
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -72,6 +74,11 @@ def up(
     starts_upstream = bool(command) or not upstream
     url = _upstream_url(upstream) if upstream else f"http://{HOST}:{ports.upstream}/mcp"
     folder, lock = claim(state)
+    check_free(_needed(ports, upstream, command))
+    if not starts_upstream and not asyncio.run(_answers(url)):
+        raise Failure(
+            f"the upstream `{url}` does not answer; start it, or name another with --upstream"
+        )
     folder.prepare()
     is_demo = not upstream and not command
     access_path = access_dir.resolve() if access_dir else _own_access(folder, is_demo=is_demo)
@@ -88,11 +95,6 @@ def up(
         cwd=Path.cwd(),
         token=secrets.token_hex(16),
     )
-    check_free(_needed(stack, upstream))
-    if not starts_upstream and not asyncio.run(_answers(url)):
-        raise Failure(
-            f"the upstream `{url}` does not answer; start it, or name another with --upstream"
-        )
     for fault in access.faults:
         stderr().print(cell(f"warning: {fault}"), soft_wrap=True)
     asyncio.run(_Run(stack, access, chosen, state, as_json=as_json).run(lock))
@@ -193,18 +195,18 @@ class _Run:
 
     def _commands(self) -> dict[str, str]:
         now = time.time()
-        named = str(self._state) if str(self._state) != DEFAULT_STATE else ""
-        found = {}
+        state = ["--state", str(self._state)] if str(self._state) != DEFAULT_STATE else []
+        program = _program()
+        found: dict[str, str] = {}
         try:
             examples = find_examples(self._access.document(self._server, now), now)
         except Invalid:  # `sentinel status` says what is wrong
             return {}
         if examples.allowed:
-            found["an allowed call"] = examples.allowed.command(named)
+            found["an allowed call"] = shlex.join([program, *examples.allowed.arguments, *state])
         if examples.denied:
-            found["a denied call"] = examples.denied.command(named)
-        events = "sentinel events" + (f" --state {named}" if named else "")
-        return found | {"what was decided": events}
+            found["a denied call"] = shlex.join([program, *examples.denied.arguments, *state])
+        return found | {"what was decided": shlex.join([program, "events", *state])}
 
 
 def _choose(access: Access, server: str, where: Path) -> MCPServer:
@@ -238,10 +240,10 @@ def _upstream_url(text: str) -> str:
     return text
 
 
-def _needed(stack: Stack, upstream: str) -> dict[str, int]:
-    wanted = stack.ports.needed(starts_upstream=stack.starts_upstream and not upstream)
+def _needed(ports: Ports, upstream: str, command: tuple[str, ...]) -> dict[str, int]:
+    wanted = ports.needed(starts_upstream=not upstream)
     parts = urlsplit(upstream)
-    if stack.command and parts.hostname in {"localhost", HOST} and parts.port:
+    if command and parts.hostname in {"localhost", HOST} and parts.port:
         wanted["COMMAND"] = parts.port
     return wanted
 
@@ -262,6 +264,15 @@ def _first(result: object) -> BaseException | None:
     while isinstance(result, BaseExceptionGroup):
         result = result.exceptions[0]
     return result if isinstance(result, BaseException) else None
+
+
+def _program() -> str:
+    """How this very program is called from here: by name where PATH has it, else by path."""
+    called = Path(sys.argv[0])
+    on_path = shutil.which(called.name)
+    if on_path and Path(on_path).resolve() == called.resolve():
+        return called.name
+    return _short(called.resolve())
 
 
 def _short(path: Path) -> str:
