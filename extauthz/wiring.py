@@ -1,0 +1,210 @@
+"""Builds the decision point from its settings, runs it, and drains it. Read it top to bottom."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable
+from importlib.metadata import version
+from typing import Final
+
+import grpc.aio
+import uuid_utils
+from grpc_health.v1.health import aio as health
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+
+from extauthz.core import config
+from extauthz.core.decision import PolicyFacts
+from extauthz.core.errors import Invalid
+from extauthz.emitter import Counts, Emitter, EmitterOptions
+from extauthz.metrics import MeteredAudit, StateCollector
+from extauthz.operations import Operations, Process
+from extauthz.server import add_services, create_server, listen
+from extauthz.settings import Settings
+from extauthz.sources.directory import DirectorySource
+from extauthz.sources.file import FileSource
+from extauthz.sources.policies import Policies
+from extauthz.sources.watch import keep_looking
+
+log = logging.getLogger(__name__)
+
+DISTRIBUTION: Final = "mcpruntime-sentinel"
+SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
+GRACE_SECONDS: Final = 1.0  # for Checks under way; Envoy keeps its log stream open for ever
+
+
+class DecisionPoint:
+    """All units of one decision point.
+
+    Args:
+        settings: as read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        facts = PolicyFacts(
+            server=settings.server_name,
+            namespace=settings.server_namespace,
+            cluster=settings.cluster_name,
+        )
+        self.policies = Policies(facts)
+        self._source = _source(settings, self.policies, facts)
+        self._emitter: Emitter | None = None
+        self._registry = registry = CollectorRegistry()
+        for collector in (StateCollector(self.policies, self._counts), PLATFORM_COLLECTOR):
+            registry.register(collector)
+        registry.register(GC_COLLECTOR)
+        ProcessCollector(registry=registry)
+        process = Process(
+            version=version(DISTRIBUTION),
+            pid=os.getpid(),
+            started_at=time.time(),
+            source=self._source.name,
+            settings=tuple(config.changed(settings)),
+        )
+        self.operations = Operations(process, self.policies, self._counts, registry)
+        self._server: grpc.aio.Server | None = None
+        self._health: health.HealthServicer | None = None
+        self._stop_watching = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self.check_port = 0
+
+    async def start(self) -> None:
+        """Start every unit in order; Envoy can ask when this returns.
+
+        Raises:
+            Invalid: an address or a folder cannot be used.
+        """
+        settings = self._settings
+        await self.operations.start(settings.metrics_host, settings.metrics_port)
+        await self._source.look()
+        facts = self.policies.current.facts  # names the server where the settings do not
+        emitter = Emitter(_emitter_options(settings, facts), time.time, _new_id)
+        await emitter.start(facts.revision)
+        self._emitter = emitter
+        audit = MeteredAudit(emitter, self._registry, settings.queue_max_events)
+        self._server = create_server()
+        _, self._health = await add_services(self._server, self.policies, audit, time.time)
+        try:
+            self.check_port = listen(self._server, settings.check_address)
+        except Invalid as error:
+            raise Invalid("CHECK_ADDRESS", error.problem, error.mend) from error
+        await self._server.start()
+        self._watching = asyncio.create_task(
+            keep_looking(self._source, self._stop_watching, settings.policy_poll_seconds),
+            name="policy source",
+        )
+        log.info(
+            "decision point runs",
+            extra={
+                "check_address": settings.check_address,
+                "source": self._source.name,
+                "metrics_port": self.operations.port,
+                "ready": self.policies.is_ready,
+            },
+        )
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or a unit ends that should not have."""
+        stopped = asyncio.create_task(stop.wait())
+        units = [self._watching] if self._watching else []
+        await asyncio.wait([stopped, *units], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    async def drain(self) -> None:
+        """Stop every unit in order, under the deadline; then raise what failed.
+
+        No new Check is taken, those under way are answered, then the emitter sends or spools
+        all that they left.
+
+        Raises:
+            ExceptionGroup: what failed, in order.
+        """
+        deadline = time.monotonic() + self._settings.drain_seconds
+        self.operations.draining = True
+        failures: list[Exception] = []
+
+        async def finish(unit: Awaitable[object]) -> None:
+            try:
+                await unit
+            except Exception as error:  # the others still drain
+                failures.append(error)
+
+        if self._health:
+            await finish(self._health.enter_graceful_shutdown())
+        if self._server:
+            await finish(self._server.stop(min(GRACE_SECONDS, self._settings.drain_seconds / 4)))
+        self._stop_watching.set()
+        if self._watching:
+            await finish(self._watching)
+        emitter, self._emitter = self._emitter, None
+        if emitter:
+            await finish(emitter.stop(max(deadline - time.monotonic(), 0.1)))
+        await finish(self.operations.stop())
+        if failures:
+            raise ExceptionGroup("units failed", failures)
+
+    def _counts(self) -> Counts | None:
+        return self._emitter.counts() if self._emitter else None
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run a decision point until `stop` is set, and drain it.
+
+    Raises:
+        Invalid: it cannot start as it is set up.
+        ExceptionGroup: units that failed.
+    """
+    point = DecisionPoint(settings)
+    try:
+        await point.start()
+        await point.wait(stop)
+        log.info("decision point drains")
+    finally:
+        await point.drain()
+
+
+def _source(
+    settings: Settings, policies: Policies, expected: PolicyFacts
+) -> FileSource | DirectorySource:
+    if settings.policy_file:
+        return FileSource(
+            settings.policy_file,
+            policies,
+            expected=expected,
+            clock=time.time,
+            settle_seconds=SETTLE_SECONDS,
+        )
+    if settings.access_dir:
+        return DirectorySource(
+            settings.access_dir,
+            policies,
+            expected=expected,
+            clock=time.time,
+            settle_seconds=SETTLE_SECONDS,
+        )
+    raise Invalid("POLICY_FILE", "is not set", "set either POLICY_FILE or ACCESS_DIR")
+
+
+def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:
+    return EmitterOptions(
+        ingest_url=settings.ingest_url,
+        spool_folder=settings.spool_dir,
+        api_key=settings.api_key,
+        gateway=settings.gateway_name,
+        server=facts.server,
+        namespace=facts.namespace,
+        cluster=facts.cluster,
+        source=settings.event_source,
+        call_event_type=settings.event_type,
+        versions={"sentinel": version(DISTRIBUTION)},
+        spool_max_bytes=settings.spool_max_bytes,
+        queue_max_events=settings.queue_max_events,
+        completion_wait_seconds=settings.completion_wait_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())

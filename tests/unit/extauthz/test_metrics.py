@@ -1,0 +1,91 @@
+"""What passes through is counted, under labels that callers cannot multiply."""
+
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from extauthz.core.decision import Decision, Effect, PolicyFacts
+from extauthz.core.events import Asked, Outcome
+from extauthz.core.reasons import Reason
+from extauthz.core.request import Call
+from extauthz.metrics import MeteredAudit, Name, StateCollector
+from extauthz.sources.policies import Policies
+
+FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
+ALLOW = Decision(Effect.ALLOW, Reason.ALLOWED, FACTS, call=Call(method="tools/call", tool="x"))
+DENY = replace(ALLOW, effect=Effect.DENY, reason=Reason.TOOL_DENIED)
+
+
+class Trail:
+    """An audit that numbers decisions."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+        self.count = 0
+
+    async def record(self, asked: Asked, decision: Decision) -> Decision:
+        self.count += 1
+        return replace(decision, id=str(self.count))
+
+    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+        self.outcomes.append(decision_id)
+
+
+def value(registry: CollectorRegistry, name: Name, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+def labels(**more: str) -> dict[str, str]:
+    known = {"namespace": "home", "server": "demo", "cluster": "c", "team_id": "t"}
+    return known | {"method": "POST", "rpc_method": "tools/call"} | more
+
+
+async def test_decisions_and_outcomes() -> None:
+    """Every decision counts under its reason, every end under its status."""
+    registry, trail = CollectorRegistry(), Trail()
+    audit = MeteredAudit(trail, registry)
+    asked = Asked("POST", "/mcp")
+    decided = [await audit.record(asked, d) for d in (ALLOW, ALLOW, DENY)]
+    assert [d.id for d in decided] == ["1", "2", "3"]
+    allowed = labels(decision="allow", reason="allowed")
+    assert value(registry, Name.DECISIONS, **allowed) == 2
+    assert value(registry, Name.INFLIGHT) == 2
+    audit.outcome("1", Outcome(200, 250.0, 10, 20))
+    audit.outcome("1", Outcome(200, 250.0, 10, 20))
+    audit.outcome("nobody's", Outcome(200, 1.0, 1, 1))
+    ended = labels(decision="allow", status="200")
+    assert value(registry, Name.REQUESTS, **ended) == 1
+    assert registry.get_sample_value(f"{Name.DURATION}_sum", ended) == 0.25
+    assert value(registry, Name.REQUEST_BYTES, **ended) == 10
+    assert value(registry, Name.RESPONSE_BYTES, **ended) == 20
+    assert value(registry, Name.INFLIGHT) == 1
+    assert trail.outcomes == ["1", "1", "nobody's"]
+
+
+async def test_labels_are_bounded() -> None:
+    """Methods that nobody knows count as `other`: a caller cannot make new series."""
+    registry = CollectorRegistry()
+    audit = MeteredAudit(Trail(), registry)
+    for i in range(3):
+        call = Call(method=f"x/{i}")
+        await audit.record(Asked(f"M{i}", "/"), replace(DENY, call=call))
+    other = labels(method="other", rpc_method="other", decision="deny", reason="tool_denied")
+    assert value(registry, Name.DECISIONS, **other) == 3
+
+
+async def test_calls_without_end_are_forgotten() -> None:
+    """Without an access log the open calls stay bounded."""
+    registry = CollectorRegistry()
+    audit = MeteredAudit(Trail(), registry, open_max=2)
+    for _ in range(5):
+        await audit.record(Asked("POST", "/"), ALLOW)
+    assert value(registry, Name.INFLIGHT) == 2
+
+
+def test_state() -> None:
+    """The policy's state is there before there is a policy, and before the emitter runs."""
+    registry = CollectorRegistry()
+    registry.register(StateCollector(Policies(FACTS), lambda: None))
+    known = {"namespace": "home", "server": "demo", "cluster": "c", "team_id": "t"}
+    assert value(registry, Name.RELOADS, **known, result="success") == 0
+    assert value(registry, Name.FAULTS) == 0
