@@ -1,6 +1,7 @@
 """HTTP servers as units: aiohttp applications on the loop, WSGI in threads."""
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -91,6 +92,6 @@ def _listen(name: str, host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Invalid(
             f"{name} port",
-            f"`{host}:{port}` cannot be listened on ({error.strerror or error})",
+            f"`{host}:{port}` cannot be listened on ({os.strerror(error.errno) if error.errno else error})",
             "set another port or host, or stop what holds it",
         ) from error
