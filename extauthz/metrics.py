@@ -73,7 +73,9 @@ class MeteredAudit:
         self._bytes_out = Counter(Name.RESPONSE_BYTES, "Body bytes out.", ended, registry=registry)
         inflight = Gauge(Name.INFLIGHT, "Allowed calls that have not ended.", registry=registry)
         inflight.set_function(lambda: self._running)
+        # Finding a labelled metric costs more than counting; labels are few, see above.
         self._counted: dict[Labels, Counter] = {}
+        self._ended: dict[Labels, tuple[Counter, Histogram, Counter, Counter]] = {}
 
     async def record(self, asked: Asked, decision: Decision) -> Decision:
         """Pass on, and count what was decided in the end."""
@@ -90,7 +92,7 @@ class MeteredAudit:
         )
         key = (*labels, decision.reason.value)
         counter = self._counted.get(key)
-        if counter is None:  # finding a labelled counter costs more than counting
+        if counter is None:
             counter = self._counted[key] = self._decisions.labels(*key)
         counter.inc()
         self._remember(decision, labels)
@@ -104,10 +106,19 @@ class MeteredAudit:
             return
         self._running -= allowed
         ended = (*labels, str(outcome.status))
-        self._requests.labels(*ended).inc()
-        self._duration.labels(*ended).observe(max(outcome.latency_ms, 0) / 1000)
-        self._bytes_in.labels(*ended).inc(max(outcome.bytes_in, 0))
-        self._bytes_out.labels(*ended).inc(max(outcome.bytes_out, 0))
+        found = self._ended.get(ended)
+        if found is None:
+            found = self._ended[ended] = (
+                self._requests.labels(*ended),
+                self._duration.labels(*ended),
+                self._bytes_in.labels(*ended),
+                self._bytes_out.labels(*ended),
+            )
+        requests, duration, bytes_in, bytes_out = found
+        requests.inc()
+        duration.observe(max(outcome.latency_ms, 0) / 1000)
+        bytes_in.inc(max(outcome.bytes_in, 0))
+        bytes_out.inc(max(outcome.bytes_out, 0))
 
     def _remember(self, decision: Decision, labels: Labels) -> None:
         self._open[decision.id] = (labels, decision.allowed)

@@ -1,0 +1,51 @@
+"""The holder of the running policy."""
+
+import logging
+
+import pytest
+
+from extauthz.core.compile import compile_document
+from extauthz.core.decision import PolicyFacts
+from extauthz.sources.manifests import Fault
+from extauthz.sources.policies import Policies, Reload
+
+FAULT = Fault("a.yaml", 3, "spec.x", "is odd", "mend it")
+
+
+def test_before_any_policy() -> None:
+    """At first there is no policy, and the fault says why."""
+    policies = Policies(PolicyFacts(server="demo"))
+    assert (policies.is_ready, policies.current.fault) == (False, "no policy yet")
+    policies.report((FAULT,))
+    assert policies.current.fault == "a.yaml:3: spec.x: is odd; mend it"
+    assert policies.current.facts.server == "demo"
+
+
+def test_fault_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault is logged and counted once, however often it is seen, and its mending too."""
+    policies = Policies(PolicyFacts())
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            policies.report((FAULT,))
+        policies.report((FAULT, Fault("b.yaml", 0, "", "is odd")))
+        policies.report(())
+        policies.report(())
+    assert [record.message for record in caplog.records] == [
+        "policy refused",
+        "policy refused",
+        "policy source mended",
+    ]
+    assert policies.reloads[Reload.FAILURE] == 2
+
+
+def test_swap() -> None:
+    """Another revision is another snapshot; the same one keeps its compiled policy."""
+    policies = Policies(PolicyFacts())
+    first = compile_document({"server": {"name": "demo"}})
+    policies.run(first, confirmed_at=1.0, now=1.0)
+    policies.run(compile_document({"server": {"name": "demo"}}), confirmed_at=2.0, now=2.0)
+    assert policies.current.policy is first
+    assert (policies.current.confirmed_at, policies.changed_at) == (2.0, 1.0)
+    policies.run(compile_document({"server": {"name": "other"}}), confirmed_at=3.0, now=3.0)
+    assert policies.current.facts.server == "other"
+    assert policies.reloads == {Reload.SUCCESS: 2, Reload.FAILURE: 0, Reload.UNCHANGED: 1}
