@@ -13,6 +13,7 @@ SOCKET_PATH_BYTES = 107
 
 _SCHEMES = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_AUTHORITY = re.compile(rf"({_HOST.pattern}|\[[0-9a-fA-F:.]+\])(:[0-9]{{1,5}})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class SidecarOptions(ListenerOptions):
         _between("upstream_idle_seconds", self.upstream_idle_seconds, 0.1, 3600)
         if not self.undecided_log:
             raise Invalid("undecided_log", "`` is not a file", "name one in the spool folder")
-        if self.host_rewrite and not _HOST.fullmatch(self.host_rewrite.rsplit(":", 1)[0]):
+        if self.host_rewrite and not _AUTHORITY.fullmatch(self.host_rewrite):
             problem = f"`{self.host_rewrite}` is not a host name"
             raise Invalid("host_rewrite", problem, "write host or host:port")
 

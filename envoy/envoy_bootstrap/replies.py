@@ -43,6 +43,7 @@ REPLIES = (
     Reply(413, -32600, "request_too_large", "the request body is too large; send a smaller one"),
     Reply(426, -32600, "http_1_0_refused", "HTTP/1.0 is refused; use HTTP/1.1 or HTTP/2"),
     Reply(431, -32600, "headers_too_large", "the request headers are too large; send fewer"),
+    Reply(501, -32600, "encoding_refused", "only `chunked` is served as Transfer-Encoding"),
     Reply(
         503,
         -32603,

@@ -183,6 +183,10 @@ class TestRefusedByEnvoy:
             ),
             (post(headers="X_y: 1\r\n"), 400, "malformed_http", "http1.unexpected_underscore"),
             (BOTH, 400, "malformed_http", "http1.content_length_and_chunked_not_allowed"),
+            (
+                CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n",
+                *(501, "encoding_refused", "http1.invalid_transfer_encoding"),
+            ),
             (get(headers="A : b\r\n"), 400, "malformed_http", "http1.codec_error"),
             (b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n", 400, "malformed_http", "http1.codec_error"),
             (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_http", "missing_host_header"),

@@ -80,6 +80,8 @@ def test_credentials_are_not_repeated() -> None:
         ("upstream_idle_seconds", 0.0),
         ("undecided_log", ""),
         ("host_rewrite", "a b"),
+        ("host_rewrite", "::1"),
+        ("host_rewrite", "host:port"),
     ],
 )
 def test_bad_values_are_refused(name: str, value: Any) -> None:
@@ -88,6 +90,12 @@ def test_bad_values_are_refused(name: str, value: Any) -> None:
         SidecarOptions(**{name: value})
     assert error.value.field == name
     assert error.value.mend
+
+
+@pytest.mark.parametrize("host", ["", "server", "server:8090", "127.0.0.1:8090", "[::1]:8090"])
+def test_hosts_are_accepted(host: str) -> None:
+    """A Host to rewrite to may have a port and be an address."""
+    assert SidecarOptions(host_rewrite=host).host_rewrite == host
 
 
 def test_gateway_speaks_plain_http_inside() -> None:
