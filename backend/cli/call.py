@@ -83,10 +83,10 @@ def _show(answer: Answer) -> None:
     if answer.error:
         data = answer.error.get("data")
         known = data if isinstance(data, dict) else {}
-        reason, decision = known.get("reason", ""), known.get("decision_id", "")
-        what = f"denied ({reason})" if answer.denied else f"error {answer.error.get('code')}"
-        ending = f" [decision {decision}]" if decision else ""
-        click.echo(f"{what}: {printable(str(answer.error.get('message')))}{ending}", err=True)
+        about = [str(known[name]) for name in ("reason", "decision_id") if name in known]
+        about = about or [f"code {answer.error.get('code')}"]
+        message = printable(str(answer.error.get("message")))
+        click.echo(f"{message} ({printable(', '.join(about))})", err=True)
         return
     console = stdout()
     for content in answer.result.get("content", []):

@@ -74,7 +74,8 @@ def _first(
 
 def _callers(policy: Policy) -> Iterator[Identity]:
     """Subjects of grants, each alone and in each of its sessions."""
-    for human, agent, team in list(policy.grants)[:MOST_SUBJECTS]:
+    plainest_first = sorted(policy.grants, key=lambda key: (sum(map(bool, key)), key))
+    for human, agent, team in plainest_first[:MOST_SUBJECTS]:
         subject = Identity(human, agent, team)
         yield subject
         for name, session in list(policy.sessions.items())[:MOST_SUBJECTS]:

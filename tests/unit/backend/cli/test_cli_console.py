@@ -1,8 +1,9 @@
 """Strings of callers reach the terminal as text, and failures are one line."""
 
 import pytest
-from backend.cli.console import Failure, Group, cell, printable
 from click.testing import CliRunner
+
+from backend.cli.console import Failure, Group, cell, printable
 from extauthz.core.errors import Invalid
 
 

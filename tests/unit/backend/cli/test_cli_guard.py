@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+
 from backend.cli.guard import GRACE_VARIABLE, RUN_VARIABLE, members
 from backend.cli.supervisor import Guard
 

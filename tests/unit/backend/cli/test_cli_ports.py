@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+
 from backend.cli.ports import Ports, check_free
 from extauthz.core.errors import Conflict
 

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from backend.cli.state import Component, Endpoints, Running, StateFolder, claim, read_running
 from extauthz.core.errors import Conflict
 
