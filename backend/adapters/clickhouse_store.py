@@ -4,6 +4,7 @@ One implementation, for clickhouse-connect drives both with one API and chDB is
 the same engine. chDB opens one path at a time, in one process, never after a fork.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,11 +16,11 @@ from uuid import UUID
 import clickhouse_connect
 import orjson
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 
 from backend.adapters.clickhouse_schema import migrate, shipped
 from backend.ports import Position, StoredEvent
-from extauthz.core.errors import Invalid, Retryable
+from extauthz.core.errors import Conflict, Invalid, Retryable
 
 DATABASE: Final = "mcp"
 
@@ -45,6 +46,7 @@ _INSERT_SETTINGS: Final = {
     "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
     "async_insert": "0",
 }
+_WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
 _QUERY_SETTINGS: Final = {"max_execution_time": "15", "max_memory_usage": str(1 << 30)}
 
 
@@ -69,7 +71,8 @@ class ClickHouseStore:
         url: `clickhouse://[user:password@]host:port/database` or `chdb:///absolute/path`.
 
     Raises:
-        Retryable: the server is away, or another process has the chDB path open.
+        Retryable: the server is away.
+        Conflict: another process has the chDB path open.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,7 +81,7 @@ class ClickHouseStore:
         # A database that does not exist yet cannot be connected to.
         dsn = url if parts.scheme == "chdb" else parts._replace(path="").geturl()
         with _translated():
-            first = _client(dsn, None)
+            first = _first_client(dsn)
             try:
                 first.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
                 self._writer = _client(dsn, database)
@@ -154,6 +157,16 @@ class ClickHouseStore:
                 sql, parameters=given, settings=dict(_QUERY_SETTINGS)
             ).result_rows
             return rows
+
+
+def _first_client(dsn: str) -> Client:
+    try:
+        return _client(dsn, None)
+    except ProgrammingError as error:  # what chDB raises, whatever the cause
+        raise Conflict(
+            f"`{_WITH_PASSWORD.sub('//', dsn)}` cannot be opened: another process has it open, or"
+            " it is no folder of ours; stop that process, or name another folder"
+        ) from error
 
 
 def _client(dsn: str, database: str | None) -> Client:
