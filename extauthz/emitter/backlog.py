@@ -114,7 +114,7 @@ class Backlog:
         if self._full:
             self.dropped += 1
             last = self._entries[-1] if self._entries else None
-            if isinstance(last, Dropped) and last.last == sequence - 1:
+            if isinstance(last, Dropped):  # nothing came between: the run grows
                 last.last = sequence
             else:
                 self._entries.append(Dropped(sequence, sequence))

@@ -247,8 +247,7 @@ class Pump:
         lines = await self._encode(entries)
         fresh = {line.sequence for line in lines}
         if flight is not None:
-            sent = (Line(line.start, line.sequence, line.body, True) for line in flight.lines)
-            lines = [*sent, *lines]
+            lines = [*flight.lines, *lines]
         if not lines:
             return bool(entries)
         if not await self._disk.append(lines):

@@ -19,7 +19,7 @@ _SCHEMA = f"""
 CREATE TABLE starts (ordinal INTEGER PRIMARY KEY, gateway_start TEXT NOT NULL UNIQUE,
     closed INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE events (start INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
-    resent INTEGER NOT NULL, refused INTEGER NOT NULL DEFAULT 0,
+    refused INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (start, sequence));
 PRAGMA user_version = {_VERSION};
 """  # `closed`: what that start lost is accounted for. `refused`: told as a gap, not yet settled.
@@ -168,15 +168,15 @@ class Spool:
         """
         found: list[Line] = []
         size = 0
-        for start, sequence, body, resent in self._connection.execute(
-            "SELECT start, sequence, body, resent FROM events"
+        for start, sequence, body in self._connection.execute(
+            "SELECT start, sequence, body FROM events"
             " WHERE (start, sequence) > (?, ?) AND NOT refused ORDER BY start, sequence LIMIT ?",
             (*after, limit),
         ):
             size += len(body)
             if found and (size > max_bytes or start != found[0].start):
                 break
-            found.append(Line(start, sequence, body, bool(resent) or start < self._ordinal))
+            found.append(Line(start, sequence, body, start < self._ordinal))
         return found
 
     def finish(self, through: Position, refused: Sequence[Line] = ()) -> None:
@@ -216,8 +216,8 @@ class Spool:
 
     def _insert(self, lines: Iterable[Line]) -> None:
         self._connection.executemany(
-            "INSERT INTO events (start, sequence, body, resent) VALUES (?, ?, ?, ?)",
-            ((line.start, line.sequence, line.body, line.resent) for line in lines),
+            "INSERT INTO events (start, sequence, body) VALUES (?, ?, ?)",
+            ((line.start, line.sequence, line.body) for line in lines),
         )
 
     def _transaction(self) -> "_Transaction":
