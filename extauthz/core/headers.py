@@ -14,6 +14,10 @@ SINGLE = frozenset(
     {"content-type", "content-encoding", "authorization", "mcp-protocol-version", "mcp-session-id"}
 )
 
+# Envoy joins a repeated one of these with a comma before the gate sees it.
+_JOINED = frozenset({"content-type", "content-encoding"})
+_BEARERS = re.compile(r"bearer\s.*,", re.IGNORECASE)  # a token has no comma (RFC 6750, 2.1)
+
 _JSON = re.compile(r'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
 _BASE64 = re.compile(r"=\?base64\?(?P<payload>.*)\?=", re.DOTALL)
 
@@ -33,13 +37,20 @@ def read_headers(
     found: dict[str, str] = {}
     for name, value in headers:
         if name in SINGLE or name in identity_headers or name.startswith("mcp-"):
-            if name in found:
-                raise Refused(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
             try:
-                found[name] = value.decode("utf-8")
+                text = value.decode("utf-8")
             except UnicodeDecodeError:
                 raise Refused(Reason.INVALID_HEADER, f"header {name} is not UTF-8") from None
+            if name in found or _is_joined(name, text):
+                raise Refused(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
+            found[name] = text
     return found
+
+
+def _is_joined(name: str, text: str) -> bool:
+    return (name in _JOINED and "," in text) or (
+        name == "authorization" and _BEARERS.match(text) is not None
+    )
 
 
 def check_media_type(headers: dict[str, str]) -> None:

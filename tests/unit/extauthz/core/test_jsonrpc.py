@@ -242,7 +242,7 @@ REFUSED = [
             ((), "unsupported_media_type"),
             ((("content-type", b"text/plain"),), "unsupported_media_type"),
             ((("content-type", b"application/json; charset=utf-16"),), "unsupported_media_type"),
-            ((("content-type", b"application/json, text/plain"),), "unsupported_media_type"),
+            ((("content-type", b"application/json, text/plain"),), "duplicate_header"),
             (
                 (("content-type", b"application/json"), ("content-encoding", b"gzip")),
                 "unsupported_media_type",
@@ -255,6 +255,8 @@ REFUSED = [
     ),
     # headers twice, and headers that are no text
     (post(legacy_call(), ("authorization", "a"), ("authorization", "a")), "duplicate_header"),
+    (post(legacy_call(), ("authorization", "Bearer a,Bearer b")), "duplicate_header"),
+    (post(legacy_call(), ("content-encoding", "gzip, identity")), "duplicate_header"),
     (post(legacy_call(), ("mcp-name", "echo"), ("mcp-name", "echo")), "duplicate_header"),
     (post(legacy_call(), ("mcp-param-x", "1"), ("mcp-param-x", "2")), "duplicate_header"),
     (post(legacy_call(), ("x-mcp-agent-id", "a"), ("x-mcp-agent-id", "b")), "duplicate_header"),
