@@ -129,7 +129,11 @@ class Supervisor:
     async def _start(self, child: Child) -> None:
         began = time.monotonic()
         await child.start()
-        await child.wait_ready()
+        try:
+            await child.wait_ready()
+        except Died:
+            self.show_log(child)
+            raise
         self._say(f"{child.program.name}: ready ({time.monotonic() - began:.1f} s)")
 
     async def _keep(self, child: Child) -> None:

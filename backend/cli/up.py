@@ -31,7 +31,7 @@ from extauthz.core.times import format_instant
 
 STARTER = Path(__file__).parent / "starter.yaml"
 DEMO_ACCESS = Path(__file__).parents[1] / "demo" / "access"
-ANSWER_SECONDS = 5.0  # for a running upstream
+ANSWER_SECONDS = 3.0  # for a running upstream
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

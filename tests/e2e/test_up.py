@@ -4,123 +4,15 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from random import Random
-from typing import Any
 
-import psutil
 import pytest
 
-from backend.cli.guard import RUN_VARIABLE, members
-from backend.cli.ports import Ports, check_free
-from extauthz.core.errors import Conflict
-
-SENTINEL = [sys.executable, "-c", "from backend.cli.main import sentinel; sentinel()"]
-WAIT_SECONDS = 60.0
-MODERN = "2026-07-28"
-
-
-def free_base() -> int:
-    """A port base whose ports are all free."""
-    random = Random()
-    while True:
-        base = random.randrange(20000, 30000)
-        try:
-            check_free(Ports(base).needed(starts_upstream=True))
-        except Conflict:
-            continue
-        return base
-
-
-def eventually(holds: Callable[[], Any], what: str) -> Any:
-    """Wait until `holds` returns something true, and return that."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        time.sleep(0.1)
-    return found
-
-
-def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    return subprocess.run(
-        [*SENTINEL, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-class Up:
-    """A running `sentinel up`."""
-
-    def __init__(self, state: Path, *more: str) -> None:
-        self.state, self.log = state, state.with_name(f"{state.name}.log")
-        words = ["up", "--state", str(state), "--port-base", str(free_base()), "--json", *more]
-        self.process = subprocess.Popen(
-            [*SENTINEL, *words], stdout=subprocess.PIPE, stderr=self.log.open("ab"), text=True
-        )
-        assert self.process.stdout is not None
-        told = self.process.stdout.readline()
-        assert told, self.log.read_text()
-        self.endpoints: dict[str, str] = json.loads(told)["endpoints"]
-        record = json.loads((state / "state.json").read_text())
-        self.pids = [component["pid"] for component in record["components"]]
-        self.token = psutil.Process(self.pids[0]).environ()[RUN_VARIABLE]
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return sentinel(*words, "--state", str(self.state))
-
-    def status(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
-        return told
-
-    def events(self) -> list[dict[str, Any]]:
-        lines = self.command("events", "--json", "--limit", "1000").stdout.splitlines()
-        return [json.loads(line) for line in lines]
-
-    def calls(self, tool: str) -> list[dict[str, Any]]:
-        """The payloads of this tool's events."""
-        payloads = [event["payload"] for event in self.events()]
-        return [payload for payload in payloads if payload.get("tool_name") == tool]
-
-    def call(self, tool: str, agent: str, **arguments: object) -> dict[str, Any]:
-        """One tools/call of the modern era: the JSON-RPC answer."""
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-        params = {"name": tool, "arguments": arguments, "_meta": meta}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": MODERN,
-            "Mcp-Method": "tools/call",
-            "Mcp-Name": tool,
-            "X-MCP-Agent-ID": agent,
-        }
-        request = urllib.request.Request(
-            self.endpoints["mcp"], json.dumps(body).encode(), headers, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            answer: dict[str, Any] = json.loads(response.read())
-        return answer
-
-    def reason(self, tool: str, agent: str) -> str:
-        """Why the call was denied; `allowed` where it was not."""
-        error = self.call(tool, agent, text="x").get("error")
-        return str(error["data"]["reason"]) if error else "allowed"
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=WAIT_SECONDS)
-
-    def is_gone(self) -> bool:
-        return not list(members(self.token))
+from backend.cli.guard import members
+from backend.cli.ports import Ports
+from tests.tools.sentinel_up import Up, eventually, free_base, sentinel
 
 
 @pytest.fixture(scope="module")
