@@ -1,6 +1,7 @@
 """Gaps that the trail still has to be told of, until the telling is sent or on disk."""
 
-from extauthz.emitter.entries import Gap
+from extauthz.emitter.counts import Cause
+from extauthz.emitter.entries import Gap, Line, gap_of
 
 
 class Debts:
@@ -20,6 +21,20 @@ class Debts:
                 self._owed[-1] = Gap(gap.gateway_start, last.first, gap.last, gap.cause)
                 return
         self._owed.append(gap)
+
+    def refuse(self, line: Line, gateway_start: str, *, own: bool) -> None:
+        """Note a refused event; a gap that it tells of is owed again, beside its own place.
+
+        Args:
+            line: the event.
+            gateway_start: of the start that made it.
+            own: whether that is the running one.
+        """
+        if own:
+            self._told.pop(line.sequence, None)
+        if told := gap_of(line.body):
+            self.owe(told)
+        self.owe(Gap(gateway_start, line.sequence, line.sequence, Cause.REFUSED))
 
     def take_owed(self) -> list[Gap]:
         """Hand over what is owed, to be told now."""

@@ -25,6 +25,7 @@ class Disk:
         monotonic: seconds, never set back.
 
     Attributes:
+        count, bytes: as of the spool, when the last work on it was awaited.
         faults: writes that failed.
     """
 
@@ -35,16 +36,8 @@ class Disk:
         self._sent: Position = (0, 0)  # all that is spooled up to here has been sent
         self._refused: list[Line] = []  # refused since, not yet marked so
         self._again_at = self._say_at = monotonic()
+        self.count, self.bytes = spool.count, spool.bytes
         self.faults = 0
-
-    @property
-    def count(self) -> int:
-        """Events in the spool."""
-        return self._spool.count
-
-    @property
-    def bytes(self) -> int:
-        return self._spool.bytes
 
     @property
     def is_resting(self) -> bool:
@@ -53,7 +46,7 @@ class Disk:
 
     async def oldest(self, limit: int, max_bytes: int) -> list[Line]:
         """The first events that have not been sent, as `Spool.oldest`."""
-        if not self._spool.count:
+        if not self.count:
             return []
         return await self._run(self._spool.oldest, self._sent, limit, max_bytes)
 
@@ -76,9 +69,6 @@ class Disk:
         """As `Spool.forget`; where it fails, the next start tells of the gap once more."""
         await self._write(self._spool.forget, gap)
 
-    async def gateway_start(self, ordinal: int) -> str:
-        return await self._run(self._spool.gateway_start, ordinal)
-
     async def close(self) -> None:
         await self._run(self._spool.close)
         self._thread.shutdown()
@@ -97,4 +87,6 @@ class Disk:
         return True
 
     async def _run(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        done = await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        self.count, self.bytes = self._spool.count, self._spool.bytes
+        return done

@@ -36,8 +36,7 @@ class _Running:
         self.ingest = Ingest(options, monotonic)
         self.pump = Pump(
             options,
-            self.mark,
-            takeover.ordinal,
+            takeover,
             backlog=self.backlog,
             disk=self.disk,
             ingest=self.ingest,
@@ -154,10 +153,10 @@ class Emitter:
         return Counts(
             offered=parts.mark.next_sequence - 1,
             recovered=parts.takeover.recovered,
-            sent=ingest.sent,
-            resent=ingest.resent,
+            sent=pump.sent,
+            resent=pump.resent,
             spooled=disk.count,
-            pending=backlog.size + pump.in_flight,
+            pending=backlog.size + pump.pending,
             dropped=dropped,
             joined=backlog.joined,
             late=backlog.late,

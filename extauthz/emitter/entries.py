@@ -1,5 +1,6 @@
 """What waits in memory, and how it is written down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,3 +162,13 @@ def gap_of(body: bytes) -> Gap | None:
         return None
     told = envelope["payload"]
     return Gap(told["lost_gateway_start"], told["first"], told["last"], Cause(told["cause"]))
+
+
+def fitting(lines: Sequence[Line], max_bytes: int) -> int:
+    """How many of the first lines fit into a batch; one at least."""
+    size = 0
+    for place, line in enumerate(lines):
+        size += len(line.body)
+        if size > max_bytes and place:
+            return place
+    return len(lines)

@@ -37,7 +37,6 @@ class Ingest:
 
     Attributes:
         away: the last try failed.
-        sent, resent: events accepted, and those of them that were marked as resent.
     """
 
     def __init__(self, options: EmitterOptions, monotonic: Callable[[], float]) -> None:
@@ -55,7 +54,6 @@ class Ingest:
         self._monotonic = monotonic
         self._said: dict[str, tuple[str, float]] = {}
         self.away = False
-        self.sent = self.resent = 0
 
     async def deliver(self, lines: Sequence[Line]) -> list[Line]:
         """Send until accepted, however long it takes.
@@ -89,7 +87,6 @@ class Ingest:
 
     async def _post(self, lines: Sequence[Line]) -> None:
         body = b"\n".join([line.to_wire() for line in lines]) + b"\n"
-        marked = sum(line.resent for line in lines)
         maybe_received = True
         try:
             # No redirects: the key goes to the configured address alone.
@@ -113,8 +110,6 @@ class Ingest:
             self.away = False
             self._said.pop("away", None)
             _log.info("ingest is back")
-        self.sent += len(lines)
-        self.resent += marked
 
     def _say(self, topic: str, text: str) -> None:
         """Log a change at once, a repetition once a minute."""

@@ -14,10 +14,10 @@ from extauthz.emitter.backlog import Backlog
 from extauthz.emitter.counts import Cause
 from extauthz.emitter.debts import Debts
 from extauthz.emitter.disk import Disk
-from extauthz.emitter.entries import Call, Encoder, Gap, Line, Notice, gap_of
+from extauthz.emitter.entries import Call, Encoder, Gap, Line, Notice, fitting
 from extauthz.emitter.ingest import Ingest
-from extauthz.emitter.mark import Mark
 from extauthz.emitter.options import EmitterOptions
+from extauthz.emitter.recovery import Takeover
 
 _log = logging.getLogger(__name__)
 _ENCODE_SLICE = 50  # events written between two turns of the event loop
@@ -38,13 +38,13 @@ class Pump:
 
     Args:
         options: see there.
-        mark: of this start.
-        ordinal: of this start in the spool.
+        takeover: this start.
         backlog, disk, ingest: where events come from, by way of, and go to.
         monotonic: seconds, never set back.
         heartbeat: makes the payload of the next `gateway.heartbeat`.
 
     Attributes:
+        sent, resent: events that ingest accepted; those of them that were marked.
         refused, unencodable: events dropped for that cause.
         faults: unexpected errors.
     """
@@ -52,8 +52,7 @@ class Pump:
     def __init__(
         self,
         options: EmitterOptions,
-        mark: Mark,
-        ordinal: int,
+        takeover: Takeover,
         *,
         backlog: Backlog,
         disk: Disk,
@@ -61,21 +60,28 @@ class Pump:
         monotonic: Callable[[], float],
         heartbeat: Callable[[], dict[str, Any]],
     ) -> None:
-        self._options, self._mark, self._ordinal = options, mark, ordinal
+        self._options, self._mark = options, takeover.mark
+        self._ordinal, self._starts = takeover.ordinal, takeover.starts
         self._backlog, self._disk, self._ingest = backlog, disk, ingest
         self._monotonic, self._heartbeat = monotonic, heartbeat
-        self._encoder = Encoder(options, mark.gateway_start)
+        self._encoder = Encoder(options, takeover.mark.gateway_start)
         self._debts = Debts()
         self._flight: _Flight | None = None
         self._spill_limit = options.batch_max_events
         self._beat_at = monotonic() + options.heartbeat_seconds
         self._stopping = asyncio.Event()
-        self.refused = self.unencodable = self.faults = 0
+        self._moving = 0  # events between backlog and flight or disk
+        self.sent = self.resent = self.refused = self.unencodable = self.faults = 0
 
     @property
     def in_flight(self) -> int:
         """Events on their way that are not in the spool."""
         return 0 if self._flight is None or self._flight.spooled else len(self._flight.lines)
+
+    @property
+    def pending(self) -> int:
+        """Events that are in memory alone, the backlog's aside."""
+        return self.in_flight + self._moving
 
     async def run(self) -> None:
         """Work until `drain` ends it."""
@@ -167,15 +173,21 @@ class Pump:
         lines = await self._disk.oldest(limit, max_bytes)
         spooled = bool(lines)
         if not lines:
-            entries = self._backlog.take(limit)
+            entries = self._take(limit)
             lines = await self._encode(entries)
-            fitting = _fitting(lines, max_bytes)
-            if fitting < len(lines):
-                first = lines[fitting].sequence
+            fit = fitting(lines, max_bytes)
+            if fit < len(lines):
+                first = lines[fit].sequence
                 self._backlog.put_back([entry for entry in entries if entry.sequence >= first])
-                del lines[fitting:]
+                del lines[fit:]
         if lines:
             self._flight = _Flight(self._deliver(lines), lines, self._monotonic(), spooled)
+        self._moving = 0
+
+    def _take(self, limit: int) -> list[Call | Notice]:
+        entries = self._backlog.take(limit)
+        self._moving = len(entries)
+        return entries
 
     def _deliver(self, lines: list[Line]) -> "asyncio.Task[list[Line]]":
         return asyncio.create_task(self._ingest.deliver(lines), name="deliver events")
@@ -188,28 +200,19 @@ class Pump:
             flight.task = self._deliver(flight.lines)
             raise error
         refused = flight.task.result()
-        self._flight = None
-        self.refused += len(refused)
         gone = {line.sequence for line in refused}
+        accepted = [line for line in flight.lines if line.sequence not in gone]
         for line in refused:
-            await self._owe_refused(line)
-        for line in flight.lines:
-            if line.sequence not in gone:
-                await self._arrived(line)
+            self._debts.refuse(line, self._starts[line.start], own=line.start == self._ordinal)
+        for line in accepted:
+            await self._arrived(line)
         if flight.spooled:
             last = flight.lines[-1]
             await self._disk.finish((last.start, last.sequence), refused)
-
-    async def _owe_refused(self, line: Line) -> None:
-        if line.start == self._ordinal:
-            start = self._mark.gateway_start
-            self._debts.settle(line.sequence)
-        else:
-            start = await self._disk.gateway_start(line.start)
-        told = gap_of(line.body)
-        if told is not None:  # what it tells of is owed again, beside its own place
-            self._debts.owe(told)
-        self._debts.owe(Gap(start, line.sequence, line.sequence, Cause.REFUSED))
+        self._flight = None
+        self.sent += len(accepted)
+        self.resent += sum(line.resent for line in accepted)
+        self.refused += len(refused)
 
     async def _arrived(self, line: Line) -> None:
         """An event is sent or spooled: the gap that it tells of needs no more remembering."""
@@ -243,18 +246,21 @@ class Pump:
             Whether memory is the emptier for it.
         """
         flight = self._flight if self.in_flight else None
-        entries = self._backlog.take(self._spill_limit)
+        entries = self._take(self._spill_limit)
         lines = await self._encode(entries)
         fresh = {line.sequence for line in lines}
         if flight is not None:
             lines = [*flight.lines, *lines]
         if not lines:
+            self._moving = 0
             return bool(entries)
         if not await self._disk.append(lines):
             self._backlog.put_back([entry for entry in entries if entry.sequence in fresh])
+            self._moving = 0
             self._spill_limit = max(self._spill_limit // 2, 1)
             return False
         self._spill_limit = self._options.batch_max_events
+        self._moving = 0
         if flight is not None:
             flight.spooled = True
         for line in lines:
@@ -266,7 +272,9 @@ class Pump:
         for place, entry in enumerate(entries, 1):
             try:
                 lines.append(Line(self._ordinal, entry.sequence, self._encoder.encode(entry)))
-            except TypeError:
+            except Exception as error:  # whatever it is, it costs this event alone
+                _log.error("event `%d` cannot be written: %s", entry.sequence, type(error).__name__)
+                self._moving -= 1
                 self.unencodable += 1
                 self._debts.owe(self._own_gap(entry.sequence, entry.sequence, Cause.UNENCODABLE))
             if place % _ENCODE_SLICE == 0:
@@ -280,13 +288,3 @@ class Pump:
             lowest = min(lowest, self._flight.lines[0].sequence)
         owed = self._debts.lowest(self._mark.gateway_start)
         self._mark.settle(lowest if owed is None else min(lowest, owed))
-
-
-def _fitting(lines: Sequence[Line], max_bytes: int) -> int:
-    """How many of the first lines fit; one at least."""
-    size = 0
-    for place, line in enumerate(lines):
-        size += len(line.body)
-        if size > max_bytes and place:
-            return place
-    return len(lines)

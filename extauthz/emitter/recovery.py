@@ -1,7 +1,7 @@
 """The start: tell what the previous process lost, then take over its spool."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Takeover:
     Args:
         spool, mark: open, and of this start.
         ordinal: of this start in the spool.
+        starts: gateway_start by ordinal, of all that the spool knows.
         recovered: events that earlier starts left.
         gaps: what earlier starts lost; each is the start's own event already, in the spool.
         faults: unreadable files met.
@@ -32,6 +33,7 @@ class Takeover:
     spool: Spool
     mark: Mark
     ordinal: int
+    starts: Mapping[int, str]
     recovered: int
     gaps: tuple[Gap, ...]
     faults: int
@@ -67,13 +69,16 @@ def take_over(
         # First the spool, at one stroke, then the mark: between the two the old mark is
         # known to be accounted for, and the new start has nothing but what is spooled.
         ordinal = spool.begin(gateway_start, bodies)
+        starts = {start.ordinal: name for name, start in spool.starts().items()}
         mark = _new_mark(folder / "mark", gateway_start, len(gaps) + 1)
     except BaseException:
         spool.close()
         raise
     for gap in gaps:
         _log.warning("events lost: `%d` to `%d`, cause %s", gap.first, gap.last, gap.cause)
-    return Takeover(spool, mark, ordinal, recovered, gaps, bool(spool_fault) + bool(mark_fault))
+    return Takeover(
+        spool, mark, ordinal, starts, recovered, gaps, bool(spool_fault) + bool(mark_fault)
+    )
 
 
 def _read(path: Path) -> tuple[MarkReading | None, str]:

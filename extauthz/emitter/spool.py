@@ -205,12 +205,6 @@ class Spool:
             (gap.first, gap.last, gap.gateway_start),
         )
 
-    def gateway_start(self, ordinal: int) -> str:
-        [found] = self._connection.execute(
-            "SELECT gateway_start FROM starts WHERE ordinal = ?", [ordinal]
-        ).fetchone()
-        return str(found)
-
     def close(self) -> None:
         self._connection.close()
 
