@@ -23,7 +23,7 @@ class TooLarge(Invalid):
 
 
 class BadJson(Invalid):
-    """The body is not strict JSON."""
+    """The body is not strict JSON, or holds a number that we cannot keep exactly."""
 
 
 def messages_of(
@@ -110,7 +110,7 @@ def _dump(envelope: dict[str, Any], where: str) -> bytes:
     try:
         value = orjson.dumps(envelope)
     except TypeError:  # the one thing that JSON may hold and orjson may not
-        raise Invalid(
+        raise BadJson(
             where + "payload", "holds an integer of more than 64 bits", "send it as a string"
         ) from None
     if len(value) > MAX_EVENT_BYTES + 1024:  # room for what ingest itself adds

@@ -1,0 +1,37 @@
+"""Real adapters for the components' tests."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.adapters.clickhouse_store import ClickHouseStore
+from backend.adapters.sqlite_log import SqliteLog
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClickHouseStore]:
+    """A migrated chDB store; chDB opens one folder at a time, so it is closed after the test."""
+    opened = ClickHouseStore(f"chdb://{tmp_path / 'store'}")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def new_log(tmp_path: Path) -> Callable[..., SqliteLog]:
+    """Makes logs on one file, not started."""
+
+    def make(**options: float) -> SqliteLog:
+        arguments: dict[str, float] = {"retention_seconds": 3600.0} | options
+        return SqliteLog(tmp_path / "log.db", clock=lambda: 1_000.0, **arguments)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+async def log(new_log: Callable[..., SqliteLog]) -> AsyncIterator[SqliteLog]:
+    opened = new_log()
+    await opened.start()
+    yield opened
+    await opened.stop()

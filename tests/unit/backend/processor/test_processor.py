@@ -1,0 +1,221 @@
+"""The processor between a real log and a real store: exactly once, whatever fails."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import stamina
+from prometheus_client import CollectorRegistry
+
+from backend.adapters.clickhouse_store import ClickHouseStore
+from backend.adapters.sqlite_log import SqliteLog
+from backend.metrics import ProcessorMetrics, new_registry
+from backend.ports import EventLog, EventStore, Message, StoredEvent
+from backend.processor.batch import Batcher
+from backend.processor.processor import Processor
+from extauthz.core.errors import Invalid, Retryable
+
+NONE: frozenset[str] = frozenset()
+
+
+def envelope(name: str, **members: Any) -> bytes:
+    return orjson.dumps(
+        {
+            "event_id": name,
+            "timestamp": "2026-11-22T12:00:00Z",
+            "source": "s",
+            "event_type": "mcp.request",
+            "payload": {},
+        }
+        | members
+    )
+
+
+def processor(log: EventLog, store: EventStore, registry: CollectorRegistry) -> Processor:
+    return Processor(
+        log=log,
+        store=store,
+        group="g",
+        new_batch=lambda: Batcher(max_events=3, max_bytes=1 << 20, flush_seconds=0.01),
+        metrics=ProcessorMetrics(registry),
+        monotonic=time.monotonic,
+    )
+
+
+async def drained(log: EventLog, store: EventStore) -> CollectorRegistry:
+    """Run a processor that is told to stop at once: it finishes what lies in the log."""
+    registry, stop = new_registry(), asyncio.Event()
+    stop.set()
+    await processor(log, store, registry).run(stop, lambda: None)
+    return registry
+
+
+def ids(store: EventStore) -> list[str]:
+    return sorted(event.event_id for event in store.recent(1000, NONE))
+
+
+async def until_stored(store: EventStore, name: str) -> None:
+    while name not in await asyncio.to_thread(ids, store):  # noqa: ASYNC110  # the store has no bell
+        await asyncio.sleep(0.01)
+
+
+def count(registry: CollectorRegistry, result: str) -> float:
+    return registry.get_sample_value("processor_events_total", {"result": result}) or 0
+
+
+def dead(folder: Path) -> list[tuple[bytes, str]]:
+    with sqlite3.connect(folder / "log.db") as reader:
+        return reader.execute("SELECT value, why FROM dead_letters ORDER BY offset").fetchall()
+
+
+async def test_the_log_is_drained_on_stop(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Everything that lies in the log at the stop is stored, over several batches."""
+    names = [f"e{n}" for n in range(8)]
+    await log.append([Message(envelope(name)) for name in names])
+    await drained(log, store)
+    assert ids(store) == names
+
+
+async def test_it_runs_until_told(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A running processor stores what comes, and can be run again after its stop."""
+    registry = new_registry()
+    one = processor(log, store, registry)
+    for name in ("a", "b"):
+        stop, ready = asyncio.Event(), asyncio.Event()
+        running = asyncio.create_task(one.run(stop, ready.set))
+        await ready.wait()
+        await one.ping()
+        await log.append([Message(envelope(name))])
+        await until_stored(store, name)
+        stop.set()
+        await running
+        with pytest.raises(Retryable):
+            await one.ping()
+    assert ids(store) == ["a", "b"]
+
+
+async def test_what_is_present_is_skipped(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A kill between insert and commit: the records come again and are not stored twice."""
+    await log.append([Message(envelope(f"e{n}")) for n in range(4)])
+    await drained(log, store)
+    with sqlite3.connect(log.path) as forget:
+        forget.execute("UPDATE groups SET next_offset = 2")
+    await log.append([Message(envelope("new"))])
+    registry = await drained(log, store)
+    assert ids(store) == ["e0", "e1", "e2", "e3", "new"]
+    assert (count(registry, "present"), count(registry, "stored")) == (3, 1)
+
+
+async def test_resent_events_are_known_by_id(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A marked copy of what is stored, or stands in the same batch, is dropped."""
+    await log.append([Message(envelope("a"))])
+    await drained(log, store)
+    copies = [envelope("a", resent=True), envelope("b", resent=True), envelope("b", resent=True)]
+    await log.append([Message(copy) for copy in copies])
+    registry = await drained(log, store)
+    assert ids(store) == ["a", "b"]
+    assert count(registry, "resent") == 2
+
+
+async def test_a_copy_may_come_first(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Within a batch the unmarked first may follow its marked copy."""
+    await log.append([Message(envelope("a", resent=True)), Message(envelope("a"))])
+    await drained(log, store)
+    assert ids(store) == ["a"]
+
+
+async def test_an_unmarked_twin_is_kept(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Nothing marks them as the same event, so both are the record of what came."""
+    await log.append([Message(envelope("a")), Message(envelope("a"))])
+    await drained(log, store)
+    assert ids(store) == ["a", "a"]
+
+
+async def test_poison_is_set_aside(log: SqliteLog, store: ClickHouseStore, tmp_path: Path) -> None:
+    """A record that cannot be read goes to the dead letters; its neighbours are stored."""
+    await log.append([Message(envelope("a")), Message(b"junk"), Message(envelope("b"))])
+    registry = await drained(log, store)
+    assert ids(store) == ["a", "b"]
+    ((value, why),) = dead(tmp_path)
+    assert value == b"junk"
+    assert "not JSON" in why
+    assert count(registry, "poison") == 1
+
+
+class FailingStore:
+    """A real store whose first inserts fail, some after they have stored a part."""
+
+    def __init__(self, store: ClickHouseStore, parts: Sequence[int]) -> None:
+        self._store, self._parts = store, list(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        if self._parts:
+            self._store.insert(rows[: self._parts.pop(0)])
+            raise Retryable("the store went away")
+        self._store.insert(rows)
+
+
+@pytest.fixture
+def no_waiting() -> Any:
+    """Retries without back-off."""
+    with stamina.set_testing(True, attempts=100):
+        yield
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_a_failed_insert_may_have_stored_a_part(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """The next try asks what is there, and stores the rest alone."""
+    await log.append([Message(envelope(f"e{n}")) for n in range(3)])
+    failing: Any = FailingStore(store, [0, 2, 0])
+    registry = await drained(log, failing)
+    assert ids(store) == ["e0", "e1", "e2"]
+    assert registry.get_sample_value("processor_intake_paused") == 0
+    assert registry.get_sample_value("processor_intake_pause_transitions_total") == 2
+
+
+async def test_a_batch_larger_than_a_fetch(
+    new_log: Callable[..., SqliteLog], store: ClickHouseStore
+) -> None:
+    """Whatever the boundaries of batches, every record is stored once."""
+    log = new_log()
+    await log.start()
+    for size in (1, 2, 5, 7):
+        await log.append([Message(envelope(f"{size}-{n}")) for n in range(size)])
+    await drained(log, store)
+    assert len(ids(store)) == len(set(ids(store))) == 15
+    await log.stop()
+
+
+class PickyStore(FailingStore):
+    """A real store that refuses a batch with a bad row, after it has stored the first row."""
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        if not any(row.event_id == "bad" for row in rows):
+            self._store.insert(rows)
+            return
+        self._store.insert([row for row in rows[:1] if row.event_id != "bad"])
+        raise Invalid("", "the event store refused the data")
+
+
+async def test_the_row_at_fault_is_found(
+    log: SqliteLog, store: ClickHouseStore, tmp_path: Path
+) -> None:
+    """A batch that the store refuses is halved until the bad row stands alone."""
+    await log.append([Message(envelope(name)) for name in ("a", "bad", "c")])
+    picky: Any = PickyStore(store, [])
+    registry = await drained(log, picky)
+    assert ids(store) == ["a", "c"]
+    ((value, why),) = dead(tmp_path)
+    assert value == envelope("bad")
+    assert "refused the data" in why
+    assert (count(registry, "stored"), count(registry, "poison")) == (2, 1)

@@ -1,0 +1,175 @@
+"""The backend as one process: an event's way through it, and its death in the middle."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from backend import wiring
+from backend.settings import Settings
+from extauthz.core import config
+
+KEYS = {"ADMIN_API_KEYS": "admin", "INGEST_API_KEYS": "ingest"}
+INGEST, ADMIN = {"x-api-key": "ingest"}, {"x-api-key": "admin"}
+PATIENCE_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "access").mkdir()
+    ingest, api, metrics = map(str, free_ports(3))
+    return KEYS | {
+        "EVENT_LOG_URL": f"sqlite://{tmp_path / 'log.db'}",
+        "STORE_URL": f"chdb://{tmp_path / 'store'}",
+        "ACCESS_URL": f"dir://{tmp_path / 'access'}",
+        "FLUSH_INTERVAL": "0.05s",
+        "INGEST_PORT": ingest,
+        "API_PORT": api,
+        "METRICS_PORT": metrics,
+    }
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def event(event_id: str, **members: Any) -> dict[str, Any]:
+    plain = {"event_id": event_id, "source": "s", "event_type": "mcp.request", "payload": {}}
+    return plain | members
+
+
+async def ready(http: aiohttp.ClientSession, environ: dict[str, str]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                url = f"http://127.0.0.1:{environ['METRICS_PORT']}/ready"
+                async with http.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def post(http: aiohttp.ClientSession, environ: dict[str, str], body: Any) -> int:
+    url = f"http://127.0.0.1:{environ['INGEST_PORT']}/events"
+    async with http.post(url, json=body, headers=INGEST) as answer:
+        return answer.status
+
+
+async def stored(http: aiohttp.ClientSession, environ: dict[str, str]) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{environ['API_PORT']}/api/events?limit=1000"
+    async with http.get(url, headers=ADMIN) as answer:
+        assert answer.status == 200
+        events: list[dict[str, Any]] = (await answer.json())["events"]
+        return events
+
+
+async def caught_up(http: aiohttp.ClientSession, environ: dict[str, str], ids: set[str]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not ids <= {e["event_id"] for e in await stored(http, environ)}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_an_event_s_way(http: aiohttp.ClientSession, environ: dict[str, str]) -> None:
+    """POST → log → processor → store → GET, then a stop that drains what was accepted."""
+    settings, stop = config.load(Settings, environ), asyncio.Event()
+    running = asyncio.create_task(wiring.run(settings, "all", stop))
+    await ready(http, environ)
+    call = event("a", payload={"decision_id": "a", "server": "shop"})
+    assert await post(http, environ, call) == 202
+    await caught_up(http, environ, {"a"})
+    outcome = event("b", event_type="mcp.response", payload={"decision_id": "a", "status": 200})
+    assert await post(http, environ, [outcome, event("c")]) == 202
+    await caught_up(http, environ, {"c"})
+    shown = {e["event_id"]: e for e in await stored(http, environ)}
+    assert set(shown) == {"a", "c"}
+    assert shown["a"]["payload"] == {"decision_id": "a", "server": "shop", "status": 200}
+    assert shown["a"]["producer"].startswith("key-")
+
+    assert await post(http, environ, [event(f"late{n}") for n in range(50)]) == 202
+    stop.set()
+    await running
+    with sqlite_at(environ) as rows:
+        last, committed = rows
+    assert committed == last + 1
+
+
+@contextmanager
+def sqlite_at(environ: dict[str, str]) -> Iterator[tuple[int, int]]:
+    import sqlite3
+
+    with sqlite3.connect(environ["EVENT_LOG_URL"].removeprefix("sqlite://")) as reader:
+        (last,) = reader.execute("SELECT max(offset) FROM records").fetchone()
+        (committed,) = reader.execute("SELECT next_offset FROM groups").fetchone()
+        yield last, committed
+
+
+def start(environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "backend", "--target", "all"],
+        env=os.environ | environ,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+async def pour(
+    http: aiohttp.ClientSession, environ: dict[str, str], prefix: str, taken: set[str]
+) -> None:
+    """Post until the backend is gone; `taken` holds what was answered 202."""
+    number = 0
+    while True:
+        ids = [f"{prefix}-{number}-{n}" for n in range(3)]
+        number += 1
+        try:
+            if await post(http, environ, [event(i) for i in ids]) == 202:
+                taken.update(ids)
+        except aiohttp.ClientError:
+            return
+
+
+async def test_kill_9_loses_and_doubles_nothing(
+    http: aiohttp.ClientSession, environ: dict[str, str]
+) -> None:
+    """Whatever was answered 202 is in the store exactly once, however often it is killed."""
+    taken: set[str] = set()
+    for life in range(3):
+        process = start(environ)
+        await ready(http, environ)
+        posters = [pour(http, environ, f"{life}-{n}", taken) for n in range(3)]
+        pouring = asyncio.gather(*posters)
+        enough = len(taken) + 60
+        while len(taken) < enough:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        await pouring
+    process = start(environ)
+    await ready(http, environ)
+    await post(http, environ, event("last"))
+    await caught_up(http, environ, {"last"})
+    ids = [e["event_id"] for e in await stored(http, environ)]
+    assert len(ids) < 1000, "the test's own bound: one page must hold everything"
+    assert taken <= set(ids)
+    assert len(ids) == len(set(ids))
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
