@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from extauthz.core.errors import SentinelError
@@ -26,6 +27,8 @@ Exit codes:
 
 # Wide enough for every column: who pipes a table wants all of it.
 PIPED_WIDTH = 240
+
+UNFOLDED_WIDTH = 4000
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,6 +85,15 @@ def stdout() -> Console:
 def stderr() -> Console:
     """The console for progress and warnings."""
     return _console(stderr=True)
+
+
+def print_unfolded(table: Table) -> None:
+    """Print a table whose long cells the terminal itself wraps, so that they copy as one line."""
+    console = stdout()
+    with console.capture() as capture:
+        console.print(table, width=UNFOLDED_WIDTH, crop=False)
+    for line in capture.get().splitlines():
+        print(line.rstrip(), flush=True)
 
 
 def _console(*, stderr: bool) -> Console:

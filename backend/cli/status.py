@@ -11,14 +11,15 @@ import aiohttp
 import click
 from rich.table import Table
 
-from backend.cli.console import FAILED, Failure, cell, json_option, stdout
+from backend.cli.console import FAILED, Failure, cell, json_option, print_unfolded, stdout
 from backend.cli.running import get_json, state_option, the_running
 from backend.cli.stack import ADMIN_SOCKET, http_probe
 from backend.cli.state import Component, Running
 
 NO_POLICY = "no policy: every call is denied"
-READY, DEGRADED, DOWN = "ready", "degraded", "down"
-STYLES = {READY: "green", DEGRADED: "yellow", DOWN: "red"}
+# `not ready`: its process runs and does not serve.
+READY, DEGRADED, NOT_READY, DOWN = "ready", "degraded", "not ready", "down"
+STYLES = {READY: "green", DEGRADED: "yellow", NOT_READY: "yellow", DOWN: "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ def as_plain(report: Report) -> dict[str, Any]:
 def _health(
     component: Component, is_ready: bool, policy: dict[str, Any], running: Running
 ) -> Health:
-    state, detail = (READY if is_ready else DOWN), ""
+    state = READY if is_ready else NOT_READY if component.pid else DOWN
+    detail = ""
     if component.name == "decision-point" and policy:
         faults = policy.get("faults") or []
         if faults or not is_ready:
@@ -130,7 +132,7 @@ def _health(
     elif component.name == "upstream":
         detail = running.upstream
     if component.restarts:
-        detail = f"{detail}; started again {component.restarts} times".removeprefix("; ")
+        detail = f"{detail}; restarts: {component.restarts}".removeprefix("; ")
     return Health(component.name, component.pid, state, detail, component.restarts)
 
 
@@ -151,7 +153,7 @@ def _print(report: Report) -> None:
     console, running = stdout(), report.running
     addresses = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     addresses.add_column(style="bold", no_wrap=True)
-    addresses.add_column(overflow="fold")
+    addresses.add_column(no_wrap=True)
     for name, value in {
         "server": running.server,
         "governed MCP": running.endpoints.mcp,
@@ -161,7 +163,7 @@ def _print(report: Report) -> None:
         "admin key file": running.admin_key_file,
     }.items():
         addresses.add_row(name, cell(value))
-    console.print(addresses)
+    print_unfolded(addresses)
     console.print()
     components = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("COMPONENT", "PID", "STATE"):

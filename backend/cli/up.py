@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import click
+import stamina.instrumentation
 from rich.table import Table
 
 from backend.cli.access import Access, choose_server, read_access
-from backend.cli.console import Failure, cell, json_option, printable, stderr, stdout
+from backend.cli.console import Failure, cell, json_option, print_unfolded, printable, stderr
 from backend.cli.examples import find_examples
 from backend.cli.guard import RUN_VARIABLE
 from backend.cli.ports import DEFAULT_BASE, HIGHEST_BASE, HOST, Ports, check_free
@@ -122,6 +123,7 @@ class _Run:
                 self._stack.groups(session), STOP_ORDER, self._progress, self._write_record
             )
             install_signals(asyncio.get_running_loop(), self._supervisor.on_signal)
+            stamina.instrumentation.set_on_retry_hooks([])  # the supervisor tells it itself
             guard = Guard({**os.environ, RUN_VARIABLE: self._stack.token}, lock)
             await guard.start()
             try:
@@ -174,15 +176,14 @@ class _Run:
         if self._as_json:
             print(json.dumps({"endpoints": asdict(stack.endpoints)}), flush=True)
             return
-        console = stdout()
-        console.print(self._table(), soft_wrap=True)
+        print_unfolded(self._table())
         self._progress.print("Ctrl-C stops everything.")
 
     def _table(self) -> Table:
         stack = self._stack
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
+        table.add_column(no_wrap=True)
         rows = {
             "governed MCP": stack.endpoints.mcp,
             "api": stack.endpoints.api,
