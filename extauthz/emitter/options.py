@@ -20,7 +20,7 @@ class EmitterOptions:
         source: `source` of each event.
         call_event_type: `event_type` of a call.
         versions: names to versions of what runs here, told in `gateway.start`.
-        spool_max_bytes: size of the spool's database; its write-ahead log adds a few MiB.
+        spool_max_bytes: size of the spool's database; its log adds a few MiB (16 must be there).
         queue_max_events: events held in memory.
         completion_wait_seconds: how long an allowed call waits for its outcome.
         heartbeat_seconds: time between two `gateway.heartbeat`.

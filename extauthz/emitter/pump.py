@@ -127,8 +127,10 @@ class Pump:
         await self._pause()
         if self._flight is not None and self._flight.task.done():
             await self._land(self._flight)
-        if self._must_spill():
-            await self._spill()
+        while self._must_spill() and await self._spill():
+            self._settle()
+            if self._flight is None or self._flight.task.done():
+                break
         self._settle()
 
     async def _pause(self) -> None:

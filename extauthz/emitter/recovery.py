@@ -1,6 +1,7 @@
 """The start: tell what the previous process lost, then take over its spool."""
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from extauthz.emitter.debts import Debts
 from extauthz.emitter.entries import Encoder, Gap, Notice
 from extauthz.emitter.mark import Mark, MarkReading, read_mark
 from extauthz.emitter.options import EmitterOptions
-from extauthz.emitter.spool import Spool, open_spool
+from extauthz.emitter.spool import Spool, open_spool, unusable
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,10 @@ def take_over(
         ordinal = spool.begin(gateway_start, bodies)
         starts = {start.ordinal: name for name, start in spool.starts().items()}
         mark = _new_mark(folder / "mark", gateway_start, len(gaps) + 1)
-    except BaseException:
+    except BaseException as error:
         spool.close()
+        if isinstance(error, sqlite3.Error):
+            raise unusable(folder / "spool.db", error) from error
         raise
     for gap in gaps:
         _log.warning("events lost: `%d` to `%d`, cause %s", gap.first, gap.last, gap.cause)

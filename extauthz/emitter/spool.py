@@ -4,6 +4,7 @@ Synchronous and for one thread; nothing here knows of tasks or HTTP. A commit is
 the disk when it returns, and one process at a time holds the database.
 """
 
+import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from extauthz.emitter.entries import Gap, Line
 
 _VERSION = 1
 _PAGE_BYTES = 4096
+_LOG_BYTES = 16 * 1024 * 1024  # room for the write-ahead log
 _SCHEMA = f"""
 CREATE TABLE starts (ordinal INTEGER PRIMARY KEY, gateway_start TEXT NOT NULL UNIQUE,
     closed INTEGER NOT NULL DEFAULT 0);
@@ -60,7 +62,7 @@ class Spool:
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
         except sqlite3.OperationalError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         try:
             self._prepare(path)
         except BaseException:
@@ -82,7 +84,7 @@ class Spool:
             run("BEGIN IMMEDIATE")
             run("COMMIT")
         except sqlite3.OperationalError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         [version] = run("PRAGMA user_version").fetchone()
         [tables] = run("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
@@ -258,13 +260,14 @@ def open_spool(path: Path, max_bytes: int) -> tuple[Spool, str]:
         The spool, and what was wrong with the old one (empty when nothing was).
 
     Raises:
-        Invalid: as for `Spool`.
+        Invalid: as for `Spool`; or `max_bytes` is more than the volume holds.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_volume(path, max_bytes)
         return Spool(path, max_bytes), ""
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     except sqlite3.DatabaseError as error:
         for name in (path.name, path.name + "-wal"):
             old = path.with_name(name)
@@ -273,7 +276,19 @@ def open_spool(path: Path, max_bytes: int) -> tuple[Spool, str]:
         return Spool(path, max_bytes), str(error)
 
 
-def _unusable(path: Path, error: Exception) -> Invalid:
+def _check_volume(path: Path, max_bytes: int) -> None:
+    """A volume that fills before the spool does could not even take removals."""
+    total = shutil.disk_usage(path.parent).total
+    if max_bytes + _LOG_BYTES > total:
+        raise Invalid(
+            "SPOOL_MAX_BYTES",
+            f"`{max_bytes}` is more than the volume of `{path.parent}` holds (`{total}`)",
+            f"set at most {max(total - _LOG_BYTES, 0)}, or name a larger volume",
+        )
+
+
+def unusable(path: Path, error: Exception) -> Invalid:
+    """What keeps the spool at `path` from working, with the mend."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Invalid(

@@ -139,3 +139,9 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Invalid, match=r"SPOOL_DIR: `.*file` cannot be used .*; name a folder"):
         open_spool(tmp_path / "file" / "spool.db", 1024 * 1024)
+
+
+def test_spool_must_fit_its_volume(tmp_path: Path) -> None:
+    """The start stops with the setting, the value and the mend."""
+    with pytest.raises(Invalid, match=r"SPOOL_MAX_BYTES: `1152921504606846976` .*; set at most"):
+        open_spool(tmp_path / "spool.db", 2**60)
