@@ -18,6 +18,7 @@ from backend.cli.processes import Child, Died, Program
 # one that ran STEADY_SECONDS in between counts from the start again.
 RESTARTS = 5
 STEADY_SECONDS = 60.0
+MOST_WAIT_SECONDS = 10.0  # between two starts
 
 
 class _RanSteadily(Exception):
@@ -147,7 +148,11 @@ class Supervisor:
 
     async def _keep_through_failures(self, child: Child) -> None:
         attempts = stamina.retry_context(
-            on=Died, attempts=RESTARTS + 1, timeout=None, wait_initial=0.2, wait_max=10.0
+            on=Died,
+            attempts=RESTARTS + 1,
+            timeout=None,
+            wait_initial=min(0.2, MOST_WAIT_SECONDS),
+            wait_max=MOST_WAIT_SECONDS,
         )
         async for attempt in attempts:
             with attempt:

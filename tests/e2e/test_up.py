@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from backend.cli.guard import members
 from backend.cli.ports import Ports
-from tests.tools.sentinel_up import Up, eventually, free_base, sentinel
+from tests.tools.sentinel_up import SENTINEL, Up, eventually, free_base, sentinel
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,21 @@ def test_an_allowed_and_a_denied_call_are_seen_in_events(up: Up) -> None:
     shown = up.command("events").stdout
     assert "refund_invoice" in shown
     assert "tool_not_granted" in shown
+
+
+def test_following_prints_new_events_as_they_come(up: Up) -> None:
+    """`events --follow --json`: one object a line, until Ctrl-C."""
+    words = ["events", "--follow", "--json", "--limit", "1", "--state", str(up.state)]
+    following = subprocess.Popen([*SENTINEL, *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())
+        assert up.reason("followed-tool", "ops-agent") == "tool_not_granted"
+        tools = (json.loads(line)["payload"].get("tool_name") for line in following.stdout)
+        assert "followed-tool" in tools
+    finally:
+        following.send_signal(signal.SIGINT)
+        assert following.wait(timeout=60) == 0
 
 
 def test_an_edit_changes_the_next_decision(up: Up) -> None:

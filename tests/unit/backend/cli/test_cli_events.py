@@ -1,0 +1,105 @@
+"""`sentinel events`: what is fetched, and how it looks."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from rich.console import Console
+
+from backend.cli.console import Failure
+from backend.cli.events import batches, table
+
+
+def event(number: int, **payload: object) -> dict[str, Any]:
+    return {
+        "event_id": f"id-{number}",
+        "timestamp": f"2026-01-01T00:00:{number:02}.000Z",
+        "event_type": "mcp.request",
+        "payload": {"decision": "deny", "reason": "tool_denied", "tool_name": "wipe", **payload},
+    }
+
+
+@asynccontextmanager
+async def api(stored: list[dict[str, Any]]) -> AsyncIterator[str]:
+    """An api that gives the newest first, as the real one does, to who has the key."""
+
+    async def recent(request: web.Request) -> web.Response:
+        if request.headers.get("x-api-key") != "key":
+            return web.json_response({"error": "unauthorized"}, status=401)
+        limit = int(request.query["limit"])
+        return web.json_response({"events": stored[::-1][:limit]})
+
+    app = web.Application()
+    app.router.add_get("/api/events", recent)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_newest_come_oldest_first() -> None:
+    """As one reads a log."""
+    stored = [event(number) for number in range(5)]
+    async with api(stored) as url, aiohttp.ClientSession() as session:
+        found = [batch async for batch in batches(session, url, "key", 3, follow=False)]
+    assert [each["event_id"] for each in found[0]] == ["id-2", "id-3", "id-4"]
+    assert len(found) == 1
+
+
+async def test_following_tells_each_event_once() -> None:
+    """Older ones than asked for stay unprinted; new ones come as they arrive."""
+    stored = [event(number) for number in range(5)]
+    async with api(stored) as url, aiohttp.ClientSession() as session:
+        following = batches(session, url, "key", 2, follow=True)
+        first = await anext(following)
+        stored.append(event(5))
+        second = await anext(following)
+        await following.aclose()
+    assert [each["event_id"] for each in first] == ["id-3", "id-4"]
+    assert [each["event_id"] for each in second] == ["id-5"]
+
+
+async def test_a_wrong_key_is_told_with_the_mend() -> None:
+    """The api's refusal is one line."""
+    async with api([]) as url, aiohttp.ClientSession() as session:
+        with pytest.raises(Failure, match="does not know this key; name another with --key-file"):
+            await anext(batches(session, url, "wrong", 2, follow=False))
+
+
+def render(width: int, *events: dict[str, Any], heading: bool = True) -> list[str]:
+    console = Console(width=width, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table(list(events), heading=heading, console=console))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_callers_strings_are_shown_literally() -> None:
+    """Neither escapes nor markup of a caller reach the terminal."""
+    (line,) = render(200, event(1, agent_id="\x1b[2J[red]x", human_id="eve"), heading=False)
+    assert "\x1b" not in line
+    assert "\\x1b[2J[red]x for eve" in line
+
+
+def test_lines_of_later_batches_are_aligned() -> None:
+    """Widths come from the terminal, not from the contents."""
+    first = render(160, event(1, tool_name="a-very-long-tool-name-that-is-cut"))
+    second = render(160, event(2, tool_name="b"), heading=False)
+    assert first[0].index("REASON") == first[1].index("tool_denied")
+    assert second[0].index("tool_denied") == first[1].index("tool_denied")
+
+
+def test_a_narrow_terminal_keeps_what_matters() -> None:
+    """Decision, reason, tool and caller fit 80 columns; a foreign event fits too."""
+    foreign = {"timestamp": "", "event_type": "other", "payload": "text"}
+    lines = render(80, event(1, agent_id="bot", session_id="s-1"), foreign)
+    assert all(len(line) <= 80 for line in lines)
+    assert "tool_denied" in lines[1]
+    assert "bot" in lines[1]
+    assert "s-1" not in lines[1]
+    assert "other" in lines[2]
