@@ -9,7 +9,9 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+LEAST_SECONDS: Final = 1.0  # for a unit whose turn comes after the deadline
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +85,8 @@ async def _drain(running: Sequence[_Running], drain_seconds: float) -> list[Exce
     failures: list[Exception] = []
     for each in running:
         each.stop.set()
-        await asyncio.wait([each.task], timeout=max(0.0, deadline - loop.time()))
+        left = max(LEAST_SECONDS, deadline - loop.time())
+        await asyncio.wait([each.task], timeout=left)
         if not each.task.done():
             _log.warning("not drained in time", extra={"unit": each.unit.name})
             each.task.cancel()

@@ -90,8 +90,9 @@ def _listen(name: str, host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
         raise Invalid(
             f"{name} port",
-            f"`{host}:{port}` cannot be listened on ({os.strerror(error.errno) if error.errno else error})",
+            f"`{host}:{port}` cannot be listened on ({why})",
             "set another port or host, or stop what holds it",
         ) from error

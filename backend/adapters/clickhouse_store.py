@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -23,6 +24,7 @@ from backend.ports import Position, StoredEvent
 from extauthz.core.errors import Conflict, Invalid, Retryable
 
 DATABASE: Final = "mcp"
+IDS_AT_ONCE: Final = 1000  # a server takes parameters of at most 128 KiB
 
 # Error codes of ClickHouse that blame the data, not the moment.
 _BAD_DATA: Final = frozenset({6, 25, 26, 27, 38, 41, 53, 72, 117, 131, 321, 376, 441})
@@ -46,20 +48,28 @@ _INSERT_SETTINGS: Final = {
     "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
     "async_insert": "0",
 }
+_KNOWN: Final = (
+    "SELECT event_id FROM events WHERE event_id IN {ids:Array(String)}"
+    " AND event_time >= fromUnixTimestamp64Milli({since:Int64})"
+    " AND event_time <= fromUnixTimestamp64Milli({until:Int64})"
+)
 _WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
 _QUERY_SETTINGS: Final = {"max_execution_time": "15", "max_memory_usage": str(1 << 30)}
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Only code and name of an error go on: its text may quote a payload."""
+def _translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
+    """Errors as ours; those whose codes are in `blame` are the data's fault.
+
+    Only code and name of an error go on: its text may quote a payload.
+    """
     try:
         yield
     except ClickHouseError as error:
         code = error.code if isinstance(error, Error) else None
         name = (error.name if isinstance(error, Error) else "") or type(error).__name__
         said = f"{name}, code {code}" if code else name
-        if code in _BAD_DATA:
+        if code in blame:
             raise Invalid("", f"the event store refused the data ({said})") from error
         raise Retryable(f"the event store cannot be used ({said})") from error
 
@@ -80,6 +90,8 @@ class ClickHouseStore:
         database = DATABASE if parts.scheme == "chdb" else parts.path.strip("/") or DATABASE
         # A database that does not exist yet cannot be connected to.
         dsn = url if parts.scheme == "chdb" else parts._replace(path="").geturl()
+        if parts.scheme == "chdb":  # events tell who did what: nobody else may read them
+            Path(parts.path).mkdir(mode=0o700, parents=True, exist_ok=True)
         with _translated():
             first = _first_client(dsn)
             try:
@@ -112,7 +124,7 @@ class ClickHouseStore:
         if not rows:
             return
         block = b"\n".join(orjson.dumps(_row(event)) for event in rows)
-        with _translated():
+        with _translated(blame=_BAD_DATA):
             self._writer.raw_insert(
                 "events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
             )
@@ -120,15 +132,15 @@ class ClickHouseStore:
     def known_event_ids(
         self, event_ids: Sequence[str], since: datetime, until: datetime
     ) -> frozenset[str]:
-        if not event_ids:
-            return frozenset()
-        found = self._query(
-            "SELECT event_id FROM events WHERE event_id IN {ids:Array(String)}"
-            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})"
-            " AND event_time <= fromUnixTimestamp64Milli({until:Int64})",
-            {"ids": list(event_ids), "since": _milliseconds(since), "until": _milliseconds(until)},
-        )
-        return frozenset(event_id for (event_id,) in found)
+        found: set[str] = set()
+        for first in range(0, len(event_ids), IDS_AT_ONCE):
+            given = {
+                "ids": list(event_ids[first : first + IDS_AT_ONCE]),
+                "since": _milliseconds(since),
+                "until": _milliseconds(until),
+            }
+            found.update(event_id for (event_id,) in self._query(_KNOWN, given))
+        return frozenset(found)
 
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})

@@ -110,6 +110,8 @@ def test_known_event_ids(store: EventStore, topic: UUID) -> None:
     assert store.known_event_ids(asked, NOON - day, NOON + day) == {"event-1"}
     assert store.known_event_ids(asked, NOON - 2 * day, NOON - day) == frozenset()
     assert store.known_event_ids([], NOON, NOON) == frozenset()
+    many = [f"event-{n}" for n in range(5000)]
+    assert store.known_event_ids(many, NOON - day, NOON + day) == {"event-1", "event-2"}
 
 
 def test_outcomes_are_found_by_their_call(store: EventStore, topic: UUID) -> None:

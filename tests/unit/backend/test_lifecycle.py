@@ -48,11 +48,11 @@ async def test_who_accepts_work_starts_last_and_stops_first() -> None:
 async def test_a_failure_stops_the_others_gently() -> None:
     """The failing unit's error comes out once the others have drained."""
     told: list[str] = []
-    units = [Recorded("a", told), Recorded("b", told, fails="later"), Recorded("c", told)]
+    units = [Recorded("a", told, fails="later"), Recorded("b", told)]
     with pytest.raises(ExceptionGroup) as raised:
         await run_units(units, asyncio.Event(), 60)
-    assert [str(error) for error in raised.value.exceptions] == ["b"]
-    assert {"a drained", "c drained"} <= set(told) or "a starts" not in told
+    assert [str(error) for error in raised.value.exceptions] == ["a"]
+    assert told == ["b starts", "a starts", "b drained"]
 
 
 async def test_a_unit_that_cannot_start_stops_the_start() -> None:
@@ -68,7 +68,7 @@ async def test_the_deadline_ends_a_drain() -> None:
     """A unit that hangs is cancelled, and the next still gets to stop."""
     told: list[str] = []
     await stopped_at_once([Recorded("a", told, hangs=True), Recorded("b", told)], 0.05)
-    assert told == ["b starts", "a starts"] or told[-1] == "b drained"
+    assert told == ["b starts", "a starts", "b drained"]
 
 
 async def test_a_failure_in_the_drain_comes_out() -> None:
