@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -74,6 +75,9 @@ def _close(server: BaseWSGIServer, thread: threading.Thread) -> None:
     and only the loop's own thread may change that map.
     """
     server.trigger.pull_trigger(lambda: dispatcher.close(server))
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while time.monotonic() < deadline and _is_answering(server):
+        time.sleep(0.02)
     server.task_dispatcher.shutdown(cancel_pending=True, timeout=CLOSE_SECONDS)
 
     def close_rest() -> None:
@@ -83,6 +87,11 @@ def _close(server: BaseWSGIServer, thread: threading.Thread) -> None:
 
     server.trigger.pull_trigger(close_rest)
     thread.join(CLOSE_SECONDS)
+
+
+def _is_answering(server: BaseWSGIServer) -> bool:
+    channels = list(server.active_channels.values())
+    return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
 
 def _listen(name: str, host: str, port: int) -> socket.socket:

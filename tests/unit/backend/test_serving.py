@@ -1,0 +1,103 @@
+"""HTTP servers stop without cutting an answer, and name a port that is taken."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from backend.serving import HttpUnit, WsgiUnit
+from extauthz.core.errors import Invalid
+
+BIG = b"x" * (8 << 20)
+
+
+class SlowApp:
+    """Answers a lot, once it is let."""
+
+    def __init__(self) -> None:
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        self.entered.set()
+        self.released.wait(30)
+        start("200 OK", [("Content-Length", str(len(BIG)))])
+        return [BIG]
+
+
+async def test_a_running_request_is_answered_in_full() -> None:
+    """After the stop nothing new is accepted, and what was being answered arrives whole."""
+    app = SlowApp()
+    unit, stop, ready = WsgiUnit("api", app, "127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(unit.run(stop, ready.set))
+    await ready.wait()
+    async with aiohttp.ClientSession() as http:
+
+        async def get() -> bytes:
+            async with http.get(f"http://127.0.0.1:{unit.port}/") as answer:
+                return await answer.read()
+
+        asked = asyncio.create_task(get())
+        await asyncio.to_thread(app.entered.wait, 30)
+        stop.set()
+        await refused(unit.port)
+        app.released.set()
+        assert await asked == BIG
+    await running
+
+
+async def refused(port: int) -> None:
+    """Return once nobody listens on the port."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+            except ConnectionError:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_unit_runs_again() -> None:
+    """After its stop a unit can be started anew."""
+
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    def new_app() -> web.Application:
+        app = web.Application()
+        app.router.add_get("/", hello)
+        return app
+
+    def wsgi(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    for unit in (
+        HttpUnit("a", new_app, "127.0.0.1", 0),
+        WsgiUnit("b", wsgi, "127.0.0.1", 0),
+    ):
+        for _ in range(2):
+            stop, ready = asyncio.Event(), asyncio.Event()
+            running = asyncio.create_task(unit.run(stop, ready.set))
+            await ready.wait()
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(f"http://127.0.0.1:{unit.port}/") as answer,
+            ):
+                assert await answer.text() == "hello"
+            stop.set()
+            await running
+
+
+@pytest.mark.parametrize("kind", [HttpUnit, WsgiUnit])
+async def test_a_port_that_is_taken(kind: Any) -> None:
+    """The error names component, address and mend."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        unit = kind("ingest", web.Application, "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(Invalid, match=r"ingest port: `127\.0\.0\.1:\d+`.*stop what holds it"):
+            await unit.run(asyncio.Event(), lambda: None)
