@@ -7,6 +7,7 @@ A kill between insert and commit makes the log hand the same records out again;
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from backend.processor.rows import Incoming, read_record
 from extauthz.core.errors import Poison, Retryable
 
 T = TypeVar("T")
+LAG_SECONDS: Final = 1.0  # between two looks at the lag
 LISTEN_SECONDS: Final = 0.25  # longest wait for records, so that a stop is heard
 _RETRYING: Final = stamina.AsyncRetryingCaller(
     attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
@@ -59,8 +61,10 @@ class Processor:
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Consume until `stop`; then finish what lies in the log at that moment."""
         consumer = self._log.consumer(self._group)
+        watching: asyncio.Task[None] | None = None
         try:
             await consumer.start(self)
+            watching = asyncio.create_task(self._watch_lag(consumer))
             ready()
             while not stop.is_set():
                 await self._step(consumer, self._batch.room)
@@ -69,7 +73,16 @@ class Processor:
                 left -= fetched
             await self._flush(consumer)
         finally:
+            if watching:
+                watching.cancel()
             await consumer.stop()
+
+    async def _watch_lag(self, consumer: Consumer) -> None:
+        """Keep the metric true while an insert waits for the store, too."""
+        while True:
+            with suppress(Retryable):
+                self._metrics.lag.set(await consumer.lag())
+            await asyncio.sleep(LAG_SECONDS)
 
     async def ping(self) -> None:
         """Raises Retryable while no partition is assigned."""
@@ -97,7 +110,6 @@ class Processor:
             self._batch.add(record, self._monotonic())
         if self._batch.is_due(self._monotonic()):
             await self._flush(consumer)
-            self._metrics.lag.set(await consumer.lag())
         return len(records)
 
     async def _flush(self, consumer: Consumer) -> None:

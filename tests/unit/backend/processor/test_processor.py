@@ -196,6 +196,40 @@ async def test_a_batch_larger_than_a_fetch(
     await log.stop()
 
 
+class AwayStore(FailingStore):
+    """A real store that is away until it is let back."""
+
+    away = True
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        if self.away:
+            raise Retryable("the store is away")
+        self._store.insert(rows)
+
+
+async def test_lag_and_pause_show_while_the_store_is_away(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """The metrics tell of a store that is away, and what waited is stored once it is back."""
+    registry, stop = new_registry(), asyncio.Event()
+    away: Any = AwayStore(store, [])
+    await log.append([Message(envelope("a")), Message(envelope("b"))])
+    running = asyncio.create_task(processor(log, away, registry).run(stop, lambda: None))
+    await until_sampled(registry, "processor_intake_paused", 1)
+    await until_sampled(registry, "processor_lag_records", 2)
+    away.away = False
+    await until_stored(store, "b")
+    await until_sampled(registry, "processor_intake_paused", 0)
+    stop.set()
+    await running
+    assert ids(store) == ["a", "b"]
+
+
+async def until_sampled(registry: CollectorRegistry, name: str, value: float) -> None:
+    while registry.get_sample_value(name) != value:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 class PickyStore(FailingStore):
     """A real store that refuses a batch with a bad row, after it has stored the first row."""
 
