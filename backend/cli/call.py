@@ -110,19 +110,20 @@ async def _call(url: str, headers: dict[str, str], tool: str, arguments: dict[st
             httpx2.AsyncClient(headers=headers, timeout=60.0) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
-            try:
-                result = await client.call_tool(tool, arguments)
-            except MCPError as error:
-                return Answer(error=error.error.model_dump(mode="json", exclude_none=True))
+            result = await client.call_tool(tool, arguments)
             return Answer(result=result.model_dump(mode="json", by_alias=True, exclude_none=True))
     except Exception as error:  # transports wrap theirs in groups, of many kinds
-        raise Failure(f"{url}: {_innermost(error)}; is it an MCP server, and running?") from error
+        inner = _innermost(error)
+        if isinstance(inner, MCPError):
+            return Answer(error=inner.error.model_dump(mode="json", exclude_none=True))
+        why = str(inner) or type(inner).__name__
+        raise Failure(f"{url}: {why}; is it an MCP server, and running?") from error
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    return error
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
@@ -58,9 +58,11 @@ class Stack:
 
     @property
     def endpoints(self) -> Endpoints:
-        path = urlsplit(self.upstream).path
+        governed = urlsplit(self.upstream)._replace(
+            scheme="http", netloc=f"{HOST}:{self.ports.mcp}", fragment=""
+        )
         return Endpoints(
-            mcp=f"http://{HOST}:{self.ports.mcp}{path}",
+            mcp=urlunsplit(governed),
             ingest=f"http://{HOST}:{self.ports.ingest}",
             api=f"http://{HOST}:{self.ports.api}",
         )
@@ -88,7 +90,7 @@ class Stack:
             listen_port=self.ports.mcp,
             upstream=Upstream.parse(f"{parts.scheme}://{parts.netloc}"),
             # Servers on loopback answer no other Host (DNS rebinding); this one is theirs.
-            host_rewrite=parts.netloc,
+            host_rewrite="" if "[" in parts.netloc else parts.netloc,  # no IPv6 literals
             check_socket=CHECK_SOCKET,
             admin_socket=ADMIN_SOCKET,
             undecided_log=UNDECIDED_LOG,

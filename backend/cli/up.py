@@ -74,6 +74,7 @@ def up(
     ports = Ports(port_base)
     starts_upstream = bool(command) or not upstream
     url = _upstream_url(upstream) if upstream else f"http://{HOST}:{ports.upstream}/mcp"
+    _check_path(state.resolve(), "--state")
     folder, lock = claim(state)
     check_free(_needed(ports, upstream, command))
     if not starts_upstream and not asyncio.run(_answers(url)):
@@ -83,6 +84,7 @@ def up(
     folder.prepare()
     is_demo = not upstream and not command
     access_path = access_dir.resolve() if access_dir else _own_access(folder, is_demo=is_demo)
+    _check_path(access_path, "--access")
     access = read_access(access_path)
     chosen = _choose(access, server, access_path)
     stack = Stack(
@@ -230,8 +232,16 @@ def _own_access(folder: StateFolder, *, is_demo: bool) -> Path:
     return folder.access
 
 
+def _check_path(path: Path, option: str) -> None:
+    """Paths go to the backend inside of URLs."""
+    if set("?#") & set(str(path)):
+        raise Invalid(option, f"`{path}` holds `?` or `#`", "choose a folder without them")
+
+
 def _upstream_url(text: str) -> str:
     parts = urlsplit(text)
+    if "@" in parts.netloc:  # not repeated: it may hold a password
+        raise Invalid("--upstream", "carries credentials", "leave them out; clients send them")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Invalid(
             "--upstream",
