@@ -1,0 +1,48 @@
+"""README tells what the code does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.settings import Settings as BackendSettings
+from extauthz.core import config
+from extauthz.settings import Settings as DecisionPointSettings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [("### The decision point", DecisionPointSettings), ("### The backend", BackendSettings)],
+)
+def test_settings_tables(heading: str, kind: Any) -> None:
+    """Each settings table lists every setting with its default and help, and no other."""
+    section = README.split(heading)[1].split("\n#")[0]
+    told = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", section, re.MULTILINE)
+    rows = config.table(kind).values()
+    expected = [(row.name, _default(row), row.help) for row in rows]
+    assert told == expected
+
+
+def _default(row: config.Setting) -> str:
+    if row.required:
+        return "required"
+    return f"`{row.default_text}`" if row.default_text else ""
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of README and CONTRIBUTING names a file or folder of the repository."""
+    for page in ("README.md", "CONTRIBUTING.md", "docs/decisions.md"):
+        folder = (ROOT / page).parent
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+            assert (folder / target).exists(), f"{page} links to {target}"
+
+
+def test_commands_of_the_start_section_exist() -> None:
+    """What README tells a newcomer to type, make and the command line know."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
