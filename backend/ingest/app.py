@@ -41,7 +41,7 @@ def create_app(
         principal = verifier.verify(credentials_of(request.headers))
         principal.require(Scope.INGEST)
         lines = _is_ndjson(request)
-        body = await request.read()
+        body = await _body(request)
 
         def read() -> list[Message]:
             return messages_of(
@@ -86,6 +86,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception as error:  # the only broad catch: a bug answers 500 and is logged
         _log.exception("request failed", extra={"path": request.path})
         return _response(problem_of(error))
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.RequestPayloadError as error:  # cut short, or not in its Content-Encoding
+        raise BadJson("", "the body is not what its headers say", "send it whole") from error
 
 
 def _problem(error: SentinelError) -> Problem:

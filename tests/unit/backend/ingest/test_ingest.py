@@ -1,5 +1,6 @@
 """`POST /events` against a real log: what is taken, what is refused and how."""
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -197,6 +198,22 @@ async def test_method_and_media_type(client: TestClient[Any, Any]) -> None:
     answer = await client.post("/events", data=with_(), headers=form)
     assert (answer.status, (await answer.json())["error"]) == (415, "unsupported_media_type")
     assert (await client.get("/nothing")).status == 404
+
+
+COMPRESSED = [
+    (gzip.compress(with_()), 202),
+    (with_(), 400),  # says gzip and is not
+    (gzip.compress(b" " * (8 * MIB) + with_()), 413),  # small outside, large inside
+]
+
+
+@pytest.mark.parametrize(("body", "status"), COMPRESSED)
+async def test_compressed_bodies(client: TestClient[Any, Any], body: bytes, status: int) -> None:
+    """gzip is read, within the same bounds."""
+    headers = KEY | {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = await client.post("/events", data=body, headers=headers)
+    assert answer.status == status
+    assert await answer.json(content_type=None)
 
 
 async def test_a_log_that_is_away(client: TestClient[Any, Any], log: SqliteLog) -> None:
