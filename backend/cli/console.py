@@ -11,8 +11,7 @@ from rich.text import Text
 
 from extauthz.core.errors import SentinelError
 
-# Exit codes; 2 is click's own for a wrong option or argument.
-DONE = 0
+# Exit codes; 0 is success, 2 click's own for a wrong option or argument.
 FAILED = 1  # it failed, found errors, or runs degraded
 NOT_RUNNING = 3  # no `sentinel up` runs on this state folder
 DENIED = 4  # the governed server's policy denied the call

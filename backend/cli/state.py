@@ -122,11 +122,11 @@ def read_running(folder: StateFolder) -> Running | None:
         return None
     try:
         members = orjson.loads(folder.record.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None  # it is only starting, or just gone
-    members["endpoints"] = Endpoints(**members["endpoints"])
-    members["components"] = tuple(Component(**component) for component in members["components"])
-    return Running(**members)
+        members["endpoints"] = Endpoints(**members["endpoints"])
+        members["components"] = tuple(Component(**each) for each in members["components"])
+        return Running(**members)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # it is only starting, just gone, or of another version
 
 
 def claim(root: Path) -> tuple[StateFolder, int]:
