@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from extauthz.core.accessdir import find
 from extauthz.core.errors import NotFound, Retryable
+from extauthz.core.manifests import read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
-from extauthz.sources.folder import find
-from extauthz.sources.manifests import read_manifest
 
 R = TypeVar("R", MCPServer, MCPAccessGrant, MCPAgentSession)
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extauthz.core.accessdir import find
 from extauthz.core.errors import Invalid, NotFound
+from extauthz.core.manifests import Fault, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.render import render
 from extauthz.core.times import format_instant
-from extauthz.sources.folder import find
-from extauthz.sources.manifests import Fault, Placed, read_manifest
 
 
 @dataclass(frozen=True, slots=True)

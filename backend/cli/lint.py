@@ -8,10 +8,10 @@ from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import nearest
+from extauthz.core.manifests import Fault, Placed
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, ToolRule, ToolSpec
 from extauthz.core.policy import LEVELS, RANKS
 from extauthz.core.times import parse_instant
-from extauthz.sources.manifests import Fault, Placed
 
 Named = dict[ObjectRef, MCPServer]
 

@@ -13,7 +13,7 @@ from backend.cli.console import FAILED, Failure, Group, cell, json_option, print
 from backend.cli.lint import Findings, lint
 from extauthz.core.compile import compile_document, load_document
 from extauthz.core.errors import Invalid
-from extauthz.sources.manifests import Fault
+from extauthz.core.manifests import Fault
 
 _PATH = click.Path(exists=True, path_type=Path)
 

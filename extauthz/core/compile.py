@@ -68,7 +68,10 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
     if staleness and not generated_at:
         raise Invalid("$.generated_at", "is needed with policy.max_staleness", "set it")
     mode = rules.choice("mode", POLICY_MODES, "allow-list")
-    policy = Policy(
+    tools, grants, sessions = _tools(root), _grants(root, namespace), _sessions(root, namespace)
+    for name in ("max_lifetime", "idle_timeout"):
+        session.duration(name)
+    return Policy(
         facts=PolicyFacts(
             server=server_name,
             namespace=namespace,
@@ -90,14 +93,11 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
         guard_required=rules.choice("side_effect_guard", GUARDS, "whenSet") == "required",
         max_staleness=parse_duration(staleness, "") if staleness else NEVER,
         session_required=session.flag("required"),
-        tools=_tools(root),
-        grants=_grants(root, namespace),
-        sessions=_sessions(root, namespace),
+        tools=tools,
+        grants=grants,
+        sessions=sessions,
         generated_at=parse_instant(generated_at, "") if generated_at else 0.0,
     )
-    for name in ("max_lifetime", "idle_timeout"):
-        session.duration(name)
-    return policy
 
 
 def _auth_mode(auth: Fields) -> str:

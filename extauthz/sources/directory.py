@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from extauthz.core.accessdir import find
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.manifests import Fault, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Resource
 from extauthz.core.policy import Policy
 from extauthz.core.render import render
 from extauthz.core.times import format_instant
-from extauthz.sources.folder import Listing, find, settled, signature
-from extauthz.sources.manifests import Fault, read_manifest
+from extauthz.sources.folder import Listing, settled, signature
 from extauthz.sources.policies import Policies
 
 _MEND_SERVER = "set MCP_SERVER_NAME and MCP_SERVER_NAMESPACE to one of them"

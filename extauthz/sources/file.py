@@ -8,9 +8,9 @@ from pathlib import Path
 from extauthz.core.compile import compile_document, load_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
 from extauthz.sources.folder import Listing, settled, signature
-from extauthz.sources.manifests import Fault
 from extauthz.sources.policies import Policies
 
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import PolicyFacts
+from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
-from extauthz.sources.manifests import Fault
 
 log = logging.getLogger(__name__)
 

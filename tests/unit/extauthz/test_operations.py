@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.manifests import Fault
 from extauthz.emitter import Cause, Counts
 from extauthz.metrics import StateCollector
 from extauthz.operations import Operations, Process
-from extauthz.sources.manifests import Fault
 from extauthz.sources.policies import Policies
 
 PROCESS = Process("1.2.3", 42, 0.5, "file /p.json", ("LOG_LEVEL=debug",))

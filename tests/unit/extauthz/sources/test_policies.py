@@ -6,7 +6,7 @@ import pytest
 
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
-from extauthz.sources.manifests import Fault
+from extauthz.core.manifests import Fault
 from extauthz.sources.policies import Policies, Reload
 
 FAULT = Fault("a.yaml", 3, "spec.x", "is odd", "mend it")

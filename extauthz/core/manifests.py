@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from extauthz.core.documents import Document, Unreadable, read_documents
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import nearest
 from extauthz.core.model import API_VERSION, Resource
 from extauthz.core.resources import parse_object
-from extauthz.sources.documents import Document, Unreadable, read_documents
 
 _GROUP: Final = frozenset({API_VERSION.partition("/")[0]})
 _OUR_KINDS: Final = frozenset({"MCPAccessGrant", "MCPAgentSession"})  # others have an MCPServer

@@ -1,7 +1,7 @@
 """A file's custom resources, and its faults with file, line, field and mend."""
 
+from extauthz.core.manifests import read_manifest
 from extauthz.core.model import MCPAccessGrant
-from extauthz.sources.manifests import read_manifest
 
 GRANT = """\
 apiVersion: mcpruntime.org/v1alpha1

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from extauthz.sources.documents import MAX_DEPTH, MAX_FILE_BYTES, Unreadable, read_documents
+from extauthz.core.documents import MAX_DEPTH, MAX_FILE_BYTES, Unreadable, read_documents
 
 
 def values(text: str) -> list[object]:
