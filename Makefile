@@ -44,7 +44,7 @@ envoy: $(VENV)/installed-test ## write envoy/sidecar.yaml and envoy/gateway.yaml
 	$(BIN)/python -m envoy_bootstrap sidecar > envoy/sidecar.yaml
 	$(BIN)/python -m envoy_bootstrap gateway > envoy/gateway.yaml
 
-lock: $(VENV)/installed-test ## write the lock files anew from pyproject.toml
+lock: $(BIN)/uv ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
 		--python-version 3.11 --extra embedded --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
@@ -53,6 +53,10 @@ lock: $(VENV)/installed-test ## write the lock files anew from pyproject.toml
 
 clean: ## remove what was installed and built; .sentinel (your data) stays
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache $(CLIENTS)/node_modules
+
+$(BIN)/uv:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install uv
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (about 1.5 GB; a minute or two the first time) …"
