@@ -26,6 +26,8 @@ def to_request(message: CheckRequest) -> Request:
         body=http.raw_body or http.body.encode(),
         peer=message.attributes.source.address.socket_address.address,
         id=_request_id(headers) or http.id,
+        host=http.host,
+        scheme=http.scheme,
     )
 
 

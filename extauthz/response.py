@@ -11,7 +11,8 @@ from extauthz.core.events import cap
 from extauthz.core.methods import KNOWN_VERSIONS
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Era, Kind
-from protos.gen.external_auth_pb2 import CheckResponse
+from protos.gen.envoy_core_pb2 import HeaderValueOption
+from protos.gen.external_auth_pb2 import CheckResponse, OkHttpResponse
 
 # JSON-RPC codes. Positive ones are ours, outside the range that JSON-RPC and MCP reserve; they
 # read like HTTP statuses: 4010 no valid token, 4030 denied by policy, 4031 not from this address,
@@ -23,6 +24,8 @@ HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 RETRY_AFTER_SECONDS = 5
 DENIAL_META = "mcpruntime.org/denial"  # where a tool result carries reason and decision id
 _JSON = ("content-type", "application/json")
+_CHALLENGE = "www-authenticate"
+OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,13 @@ ANSWERS: dict[Reason, Answer] = {
         401,
         UNAUTHENTICATED,
         "no bearer token came with the request; sign in and send one",
-        ("www-authenticate", "Bearer"),
+        (_CHALLENGE, "Bearer"),
     ),
     Reason.INVALID_TOKEN: Answer(
         401,
         UNAUTHENTICATED,
         "the bearer token is not valid; sign in again",
-        ("www-authenticate", 'Bearer error="invalid_token"'),
+        (_CHALLENGE, 'Bearer error="invalid_token"'),
     ),
     Reason.OAUTH_PROVIDER_UNAVAILABLE: _outage(f"tokens cannot be verified now; {_RETRY}"),
     Reason.NOT_TOOL_CALL: _denied("the message calls no tool; no policy denies it"),
@@ -172,6 +175,8 @@ def to_response(decision: Decision) -> CheckResponse:
     if decision.allowed:
         response.status.code = StatusCode.OK.value[0]
         response.ok_response.SetInParent()
+        if decision.policy.sets_identity:
+            _set_identity(response.ok_response, decision)
         return response
     answer = ANSWERS[decision.reason]
     # Envoy denies on any code but OK; what the client gets is denied_response's own status.
@@ -185,7 +190,22 @@ def to_response(decision: Decision) -> CheckResponse:
     for name, value in filter(None, (_JSON, answer.header)):
         header = denied.headers.add().header
         header.key, header.value = name, value
+        if name == _CHALLENGE and decision.resource_metadata:
+            separator = "," if " " in value else ""  # parameters of one challenge
+            header.value += f'{separator} resource_metadata="{decision.resource_metadata}"'
     return response
+
+
+def _set_identity(passed: OkHttpResponse, decision: Decision) -> None:
+    """Let the server see the verified identity, and nothing of what the client said instead."""
+    who = decision.identity
+    values = (who.human_id, who.agent_id, who.team_id, who.session_id)
+    for name, value in zip(decision.policy.identity_headers, values, strict=True):
+        if not value:
+            passed.headers_to_remove.append(name)
+            continue
+        option = passed.headers.add(append_action=OVERWRITE)
+        option.header.key, option.header.value = name, value
 
 
 def _http(decision: Decision, answer: Answer) -> tuple[int, dict[str, Any]]:
@@ -195,7 +215,7 @@ def _http(decision: Decision, answer: Answer) -> tuple[int, dict[str, Any]]:
     if style is DenyStyle.HTTP_403 and answer.code > 0:
         body: dict[str, Any] = {"error": decision.reason.value, "message": message}
         body["decision_id"] = decision.id
-        if decision.reason in _NEEDS_HEADERS:
+        if decision.reason in _NEEDS_HEADERS and not decision.policy.sets_identity:
             body["required_headers"] = ", ".join(decision.policy.identity_headers)
         return answer.status, body
     if call.kind is Kind.REQUEST and answer.code in (DENIED, METHOD_NOT_FOUND):

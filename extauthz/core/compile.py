@@ -7,7 +7,9 @@ from typing import Any
 from extauthz.core.decision import DenyStyle, Effect, ObjectRef, PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
+from extauthz.core.headers import SINGLE
 from extauthz.core.model import (
+    AUTH_MODES,
     DECISIONS,
     DENY_STYLES,
     GUARDS,
@@ -20,6 +22,7 @@ from extauthz.core.policy import (
     RANKS,
     Grant,
     IdentityHeaders,
+    OAuth,
     Policy,
     Rule,
     Session,
@@ -31,8 +34,18 @@ from extauthz.core.resources import header_name, networks
 from extauthz.core.revision import compatible_revision, content_digest
 from extauthz.core.strictjson import Refused, parse
 from extauthz.core.times import parse_duration, parse_instant
+from extauthz.core.urls import check_key_url
 
 DEFAULT_SESSION_HEADER = "X-MCP-Agent-Session"
+DEFAULT_TOKEN_HEADER = "authorization"  # noqa: S105
+
+# Claims that carry identity where the document maps none; the first that a token has counts.
+_CLAIMS = {
+    "human_id": ("sub",),
+    "agent_id": ("azp", "client_id"),
+    "team_id": ("team_id", "tenant_id", "tid"),
+    "session_id": ("sid",),
+}
 
 
 def load_document(raw: bytes) -> dict[str, Any]:
@@ -62,7 +75,8 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
     server_name, namespace = server.required_text("name"), server.text("namespace")
     auth, rules, session = root.object("auth"), root.object("policy"), root.object("session")
     rules.choice("enforce_on", ("call_tool",))
-    headers = _identity_headers(auth, session)
+    headers, auth_mode = _identity_headers(auth, session), _auth_mode(auth)
+    oauth = _oauth(auth, headers) if auth_mode == "oauth" else None
     staleness = rules.duration("max_staleness")
     generated_at = root.instant("generated_at")
     if staleness and not generated_at:
@@ -82,10 +96,11 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
             revision=_check_digests(document),
             deny_style=DenyStyle(rules.choice("deny_style", DENY_STYLES, "jsonrpc")),
             identity_headers=(headers.human, headers.agent, headers.team, headers.session),
+            sets_identity=oauth is not None,
         ),
-        auth_mode=_auth_mode(auth),
+        auth_mode=auth_mode,
         headers=headers,
-        watched=headers.all,
+        watched=headers.all | {oauth.header} if oauth else headers.all,
         trusted_peers=tuple(map(ipaddress.ip_network, networks(auth, "trusted_peers"))),
         observe=mode == "observe",
         default=Effect(rules.choice("default_decision", DECISIONS, "deny")),
@@ -97,14 +112,39 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
         grants=grants,
         sessions=sessions,
         generated_at=parse_instant(generated_at, "") if generated_at else 0.0,
+        oauth=oauth,
     )
 
 
 def _auth_mode(auth: Fields) -> str:
     mode = auth.text("mode", "header")
-    if mode in {"oauth", "mtls"}:
-        raise Invalid(auth.at("mode"), f"`{mode}` is not supported yet", "use header")
-    return auth.choice("mode", ("none", "header"), "header")
+    if mode == "mtls":
+        raise Invalid(auth.at("mode"), f"`{mode}` is not supported yet", "use header or oauth")
+    return auth.choice("mode", AUTH_MODES, "header")
+
+
+def _oauth(auth: Fields, headers: IdentityHeaders) -> OAuth:
+    header = header_name(auth, "token_header", DEFAULT_TOKEN_HEADER).lower()
+    if header in headers.all or header in SINGLE - {DEFAULT_TOKEN_HEADER}:
+        where = auth.at("token_header")
+        raise Invalid(where, f"`{header}` has another meaning", "name a header of its own")
+    jwks_url, issuer = auth.text("jwks_url"), auth.required_text("issuer_url")
+    # An issuer whose keys are elsewhere is a name that is compared, never an address.
+    check_key_url(jwks_url or issuer, auth.at("jwks_url" if jwks_url else "issuer_url"))
+    claims = auth.object("claims").only(frozenset(_CLAIMS))
+    human, agent, team, session = (
+        (claims.text(name),) if claims.text(name) else usual for name, usual in _CLAIMS.items()
+    )
+    return OAuth(
+        issuer=issuer,
+        audience=auth.required_text("audience"),
+        jwks_url=jwks_url,
+        header=header,
+        human_claims=human,
+        agent_claims=agent,
+        team_claims=team,
+        session_claims=session,
+    )
 
 
 def _identity_headers(auth: Fields, session: Fields) -> IdentityHeaders:

@@ -1,16 +1,20 @@
 """Parse, identify, evaluate: one request to one decision."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.evaluate import evaluate
 from extauthz.core.headers import read_headers
-from extauthz.core.identity import DEFAULT_WATCHED, identify
+from extauthz.core.identity import DEFAULT_WATCHED, authenticate, identify
 from extauthz.core.jsonrpc import Refusal, read_call
 from extauthz.core.policy import Policy
 from extauthz.core.reasons import Reason
-from extauthz.core.request import Call, Identity, Request
+from extauthz.core.request import NOBODY, Call, Identity, Request
 from extauthz.core.strictjson import Refused
+from extauthz.core.tokens import TokenRefusal, TokenVerifier
+from extauthz.core.urls import is_metadata, metadata_url
+
+_NEEDS_TOKEN = frozenset({Reason.MISSING_BEARER_TOKEN, Reason.INVALID_TOKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,14 @@ class Snapshot:
         facts: the policy's, or the server's name alone where there is no policy.
         confirmed_at: when the policy was last known to be current, seconds since the epoch.
         fault: why there is no policy, or why a newer one was refused; empty when all is well.
+        tokens: verifies bearer tokens (mode oauth); None where there are no keys, as offline.
     """
 
     policy: Policy | None
     facts: PolicyFacts
     confirmed_at: float
     fault: str = ""
+    tokens: TokenVerifier | None = None
 
     @classmethod
     def of(cls, policy: Policy, confirmed_at: float | None = None) -> "Snapshot":
@@ -50,16 +56,52 @@ class Snapshot:
         call = read_call(request, headers)
         if isinstance(call, Refusal):
             return self._refuse(call)
-        identity = identify(self.policy, headers) if self.policy else Identity()
-        return self.decide_call(call, identity, request.peer, now)
+        identity, unverified = self._identify(request, headers, now)
+        decision = self.decide_call(call, identity, request.peer, now, unverified)
+        if decision.reason in _NEEDS_TOKEN:
+            return replace(decision, resource_metadata=metadata_url(request))
+        return decision
 
-    def decide_call(self, call: Call, identity: Identity, peer: str | None, now: float) -> Decision:
-        """Decide what has already been read and identified (row 2 on); peer None: not checked."""
+    def decide_call(
+        self,
+        call: Call,
+        identity: Identity,
+        peer: str | None,
+        now: float,
+        unverified: TokenRefusal | None = None,
+    ) -> Decision:
+        """Decide what has already been read and identified (row 2 on).
+
+        Args:
+            peer: None: not checked.
+            unverified: why the token names nobody; None where it was verified, or none is needed.
+        """
         if self.policy is None:
             return Decision(
                 Effect.DENY, Reason.POLICY_UNAVAILABLE, self.facts, call=call, identity=identity
             )
-        return evaluate(self.policy, call, identity, peer=peer, now=now, as_of=self.confirmed_at)
+        return evaluate(
+            self.policy,
+            call,
+            identity,
+            peer=peer,
+            now=now,
+            as_of=self.confirmed_at,
+            unverified=unverified,
+        )
+
+    def _identify(
+        self, request: Request, headers: dict[str, str], now: float
+    ) -> tuple[Identity, TokenRefusal | None]:
+        policy = self.policy
+        if policy is None:
+            return NOBODY, None
+        if policy.oauth is None:
+            return identify(policy, headers), None
+        if is_metadata(request):
+            return NOBODY, None
+        found = authenticate(policy, policy.oauth, self.tokens, headers, now)
+        return (NOBODY, found) if isinstance(found, TokenRefusal) else (found, None)
 
     def _refuse(self, refusal: Refusal) -> Decision:
         return Decision(

@@ -1,6 +1,6 @@
 """A decision, as a value. Denial is a value too, never an exception."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from extauthz.core.reasons import Reason
@@ -62,7 +62,10 @@ class PolicyFacts:
         version: `policy.policy_version`.
         revision: content digest of the document; empty without a policy.
         deny_style: how denied tool calls are answered.
-        identity_headers: lower-case names of the headers that identity comes from.
+        identity_headers: lower-case names of the headers that identity comes from: human, agent,
+            team, session.
+        sets_identity: these headers are taken from the request and set anew from the verified
+            identity before the server gets it (mode oauth).
     """
 
     server: str = ""
@@ -74,6 +77,7 @@ class PolicyFacts:
     revision: str = ""
     deny_style: DenyStyle = DenyStyle.JSONRPC
     identity_headers: tuple[str, ...] = ()
+    sets_identity: bool = False
 
 
 NO_TRUST = Trust()
@@ -96,7 +100,9 @@ class Decision:
         session: the session that counted.
         policy_version: of the grant or session where one is set, else the policy's.
         would: in observe mode, what would have been decided; else None.
-        detail: for row 1, what is wrong, in words for the caller; never quotes arguments.
+        detail: for rows 1 and 2b, what is wrong, in words for the caller; never quotes arguments.
+        resource_metadata: URL where the server says how to sign in (RFC 9728); only where a token
+            is missing or not valid.
         id: the decision's id (UUIDv7, = event_id); empty until it is recorded.
     """
 
@@ -114,8 +120,17 @@ class Decision:
     policy_version: str = ""
     would: Would | None = None
     detail: str = ""
+    resource_metadata: str = ""
     id: str = ""
 
     @property
     def allowed(self) -> bool:
         return self.effect is Effect.ALLOW
+
+    def identified(self, id: str) -> "Decision":
+        """This decision with its id, which is set but once: one that has an id is copied."""
+        if self.id:
+            return replace(self, id=id)
+        # A copy for each call would cost twice what making the decision does.
+        object.__setattr__(self, "id", id)
+        return self

@@ -11,12 +11,20 @@ from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity, Kind
+from extauthz.core.tokens import TokenRefusal
 
 ALLOW, DENY = Effect.ALLOW, Effect.DENY
 
 
 def evaluate(
-    policy: Policy, call: Call, identity: Identity, *, peer: str | None, now: float, as_of: float
+    policy: Policy,
+    call: Call,
+    identity: Identity,
+    *,
+    peer: str | None,
+    now: float,
+    as_of: float,
+    unverified: TokenRefusal | None = None,
 ) -> Decision:
     """Decide what has been read.
 
@@ -26,11 +34,15 @@ def evaluate(
         peer: IP address of the direct peer; None where there is none (offline).
         now: seconds since the epoch.
         as_of: when the policy was last known to be current, likewise.
+        unverified: in mode oauth, why the token names nobody.
     """
     if now - as_of > policy.max_staleness:
         return _decide(policy, call, identity, DENY, Reason.POLICY_STALE)
     if peer is not None and not is_trusted_peer(policy, peer):
         return _decide(policy, call, identity, DENY, Reason.UNTRUSTED_PEER)
+    if unverified is not None:
+        decision = _decide(policy, call, identity, DENY, unverified.reason)
+        return replace(decision, detail=unverified.detail)
     if not call.is_tool_call:
         return _observed(policy, _other_method(policy, call, identity))
     return _observed(policy, _tool_call(policy, call, identity, now))

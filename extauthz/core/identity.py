@@ -1,10 +1,13 @@
-"""Who calls: identity from trusted headers."""
+"""Who calls: identity from trusted headers, or from a verified token."""
 
 import ipaddress
+from dataclasses import replace
 from functools import lru_cache
 
-from extauthz.core.policy import IdentityHeaders, Policy
+from extauthz.core.policy import IdentityHeaders, OAuth, Policy
+from extauthz.core.reasons import Reason
 from extauthz.core.request import NOBODY, Identity
+from extauthz.core.tokens import TokenRefusal, TokenVerifier
 
 # What is looked for while there is no policy that says otherwise.
 DEFAULT_HEADERS = IdentityHeaders(
@@ -27,6 +30,49 @@ def identify(policy: Policy, headers: dict[str, str]) -> Identity:
         team_id=headers.get(names.team, ""),
         session_id=headers.get(names.session, ""),
     )
+
+
+def authenticate(
+    policy: Policy,
+    oauth: OAuth,
+    tokens: TokenVerifier | None,
+    headers: dict[str, str],
+    now: float,
+) -> Identity | TokenRefusal:
+    """Take identity from the bearer token alone (row 2b); no header is believed but one.
+
+    A header may name the session where the token does not: it only counts when it is the
+    subject's own (rows 5, 5a).
+
+    Args:
+        tokens: None where this process has no keys to verify by.
+        now: seconds since the epoch.
+    """
+    token = bearer_token(oauth, headers)
+    if not token:
+        detail = f"send `{oauth.header}: Bearer <token>`"
+        return TokenRefusal(Reason.MISSING_BEARER_TOKEN, detail)
+    if tokens is None:
+        detail = "only a running decision point has the provider's keys"
+        return TokenRefusal(Reason.OAUTH_PROVIDER_UNAVAILABLE, detail)
+    found = tokens.verify(token, now)
+    if isinstance(found, Identity) and not found.session_id:
+        session_id = headers.get(policy.headers.session)
+        return replace(found, session_id=session_id) if session_id else found
+    return found
+
+
+def bearer_token(oauth: OAuth, headers: dict[str, str]) -> str:
+    """The token as sent; empty where there is none.
+
+    Authorization needs the scheme Bearer, in any case (RFC 9110, section 11.1); in a header of
+    its own the token may stand alone.
+    """
+    value = headers.get(oauth.header, "").strip(" \t")
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip(" \t")
+    return "" if oauth.header == "authorization" else value
 
 
 def is_trusted_peer(policy: Policy, peer: str) -> bool:

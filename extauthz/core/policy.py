@@ -142,13 +142,36 @@ class IdentityHeaders:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth:
+    """How bearer tokens are verified and read (mode oauth).
+
+    Args:
+        issuer, audience: what `iss` must be, and what `aud` must be or hold; exactly.
+        jwks_url: where the issuer's keys are; empty where its metadata tells.
+        header: lower-case name of the header that carries the token.
+        human_claims, agent_claims, team_claims, session_claims: claim names; the first that is
+            set counts.
+    """
+
+    issuer: str
+    audience: str
+    jwks_url: str
+    header: str
+    human_claims: tuple[str, ...]
+    agent_claims: tuple[str, ...]
+    team_claims: tuple[str, ...]
+    session_claims: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One document, compiled.
 
     Args:
         facts: what a decision says of it.
-        auth_mode: `none` or `header`.
-        headers: where identity comes from; `watched`: their names as a set.
+        auth_mode: `none`, `header` or `oauth`.
+        headers: where identity comes from, or in mode oauth goes to; `watched`: the names of
+            headers that must stand once, these among them.
         trusted_peers: networks whose identity headers count; empty trusts every peer.
         observe: let pass, and record what would have been denied.
         default: the decision where no grant speaks.
@@ -158,6 +181,7 @@ class Policy:
         session_required: a tools/call must name a session.
         tools, grants, sessions: indexes by name, subject and rendered name.
         generated_at: seconds since the epoch; 0 when the document does not say.
+        oauth: how tokens are verified; None in other modes.
     """
 
     facts: PolicyFacts
@@ -175,6 +199,7 @@ class Policy:
     grants: Mapping[SubjectKey, SubjectGrants]
     sessions: Mapping[str, Session]
     generated_at: float
+    oauth: OAuth | None = None
 
     def matching(self, identity: Identity) -> Iterator[SubjectGrants]:
         """The grants whose every set field equals the identity's: at most seven look-ups."""

@@ -15,6 +15,7 @@ class Request:
         body: the whole body.
         peer: IP address of the direct downstream peer; empty when unknown.
         id: Envoy's x-request-id.
+        host, scheme: of the URL that the client asked for; empty when unknown.
     """
 
     method: str
@@ -23,6 +24,8 @@ class Request:
     body: bytes = b""
     peer: str = ""
     id: str = ""
+    host: str = ""
+    scheme: str = ""
 
 
 class Kind(StrEnum):
