@@ -131,6 +131,12 @@ class Settings:
         read=config.whole(1024 * 1024),
         help="Most bytes of spooled events.",
     )
+    audit_mode: str = setting(
+        "AUDIT_MODE",
+        default="besteffort",
+        read=config.one_of("besteffort", "durable"),
+        help="durable: a call is on disk before its answer leaves, and denied where it cannot be.",
+    )
     queue_max_events: int = setting(
         "QUEUE_MAX_EVENTS",
         default=20_000,

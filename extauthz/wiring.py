@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Final
 
 import grpc.aio
+import stamina
 import uuid_utils
 from grpc_health.v1.health import aio as health
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, CollectorRegistry
@@ -77,6 +78,7 @@ class DecisionPoint:
             Invalid: an address or a folder cannot be used.
         """
         settings = self._settings
+        stamina.instrumentation.set_on_retry_hooks([])  # the emitter says what it has to say
         await self.operations.start(settings.metrics_host, settings.metrics_port)
         await self._source.look()
         facts = self.policies.current.facts  # names the server where the settings do not
@@ -199,6 +201,7 @@ def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:
         source=settings.event_source,
         call_event_type=settings.event_type,
         versions={"sentinel": version(DISTRIBUTION)},
+        durable=settings.audit_mode == "durable",
         spool_max_bytes=settings.spool_max_bytes,
         queue_max_events=settings.queue_max_events,
         completion_wait_seconds=settings.completion_wait_seconds,

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from extauthz.core.decision import Decision
@@ -51,18 +50,18 @@ class Backlog:
         self.hurry = False
         self.size = self.dropped = self.joined = self.late = 0
 
-    def call(self, asked: Asked, decision: Decision) -> Decision:
-        """Offer a decided call; the answer carries its id, whether or not there was room."""
-        decision = replace(decision, id=self._new_id())
+    def call(self, asked: Asked, decision: Decision) -> Call | None:
+        """Offer a decided call, which has its id; None where there is no room."""
         sequence = self._mark.take()
-        if self._has_room(sequence):
-            call = Call(sequence, self._clock(), self._monotonic(), asked, decision)
-            self._entries.append(call)
-            self.size += 1
-            self._open[decision.id] = call
-            if len(self._open) > self._capacity:  # forget the longest-running stream
-                del self._open[next(iter(self._open))]
-        return decision
+        if not self._has_room(sequence):
+            return None
+        call = Call(sequence, self._clock(), self._monotonic(), asked, decision)
+        self._entries.append(call)
+        self.size += 1
+        self._open[decision.id] = call
+        if len(self._open) > self._capacity:  # forget the longest-running stream
+            del self._open[next(iter(self._open))]
+        return call
 
     def notice(
         self, event_type: str, payload: dict[str, Any], trace_id: str = "", *, always: bool = False
@@ -161,9 +160,13 @@ class Backlog:
         self.size += len(entries)
 
     def _may_leave(self, entry: Call | Notice | Dropped, now: float) -> bool:
-        if isinstance(entry, Dropped) or self.hurry or self.is_crowded:
+        if isinstance(entry, Dropped) or self.hurry:
             return True
+        if isinstance(entry, Call) and entry.held:
+            return False
         age = now - entry.since
+        if self.is_crowded:
+            return True
         if age < self._flush:
             return False
         if isinstance(entry, Notice) or entry.outcome is not None:

@@ -34,7 +34,7 @@ class Counts:
         dropped: lost events by cause.
         joined: outcomes joined to their call.
         late: outcomes sent on as `mcp.response`.
-        spool_bytes: disk pages in use.
+        spool_bytes: disk in use, the journal's files included.
         faults: unreadable marks and spools, failed writes, unexpected errors.
         away: whether ingest was out of reach, or refused us, at the last try.
     """

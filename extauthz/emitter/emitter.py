@@ -8,9 +8,12 @@ from typing import Any
 from extauthz.core.decision import Decision
 from extauthz.core.events import Asked, EventType, Outcome
 from extauthz.emitter.backlog import Backlog
+from extauthz.emitter.committer import Committer, unrecorded
 from extauthz.emitter.counts import Cause, Counts
 from extauthz.emitter.disk import Disk
+from extauthz.emitter.entries import Encoder
 from extauthz.emitter.ingest import Ingest
+from extauthz.emitter.journal import Journal
 from extauthz.emitter.options import EmitterOptions
 from extauthz.emitter.pump import Pump
 from extauthz.emitter.recovery import Takeover, take_over
@@ -33,6 +36,11 @@ class _Running:
         self.takeover, self.mark = takeover, takeover.mark
         self.backlog = Backlog(options, self.mark, clock, monotonic, new_id)
         self.disk = Disk(thread, takeover.spool, monotonic)
+        self.committer: Committer | None = None
+        if options.durable:
+            start = self.mark.gateway_start
+            journal = Journal(options.spool_folder, start, options.journal_max_bytes)
+            self.committer = Committer(journal, self.mark, Encoder(options, start), monotonic)
         self.ingest = Ingest(options, monotonic)
         self.pump = Pump(
             options,
@@ -48,6 +56,8 @@ class _Running:
     async def close(self) -> None:
         await self.ingest.close()
         await self.disk.close()
+        if self.committer:
+            await self.committer.close()
         self.mark.close()
 
 
@@ -101,12 +111,21 @@ class Emitter:
         running.backlog.notice(EventType.GATEWAY_START, payload)
 
     async def record(self, asked: Asked, decision: Decision) -> Decision:
-        """Take the event of one decision. Never waits, never refuses.
+        """Take the event of one decision. Best effort never waits and never refuses.
+
+        Durable waits for the disk, whatever the method and the decision: an answer that is
+        not recorded leaves no more than this very fact.
 
         Returns:
-            The decision with its id, which is the event's.
+            The decision with its id, which is the event's; durable, a denial
+            (audit_unavailable) where the disk does not take it.
         """
-        return self._parts.backlog.call(asked, decision)
+        parts = self._parts
+        decision = decision.identified(self._new_id())
+        call = parts.backlog.call(asked, decision)
+        if parts.committer is None:
+            return decision
+        return await parts.committer.commit(call) if call else unrecorded(decision)
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         """Take how a call ended. Never waits."""
@@ -150,6 +169,7 @@ class Emitter:
         dropped[Cause.QUEUE_FULL] = backlog.dropped
         dropped[Cause.REFUSED] = pump.refused
         dropped[Cause.UNENCODABLE] = pump.unencodable
+        committer = parts.committer
         return Counts(
             offered=parts.mark.next_sequence - 1,
             recovered=parts.takeover.recovered,
@@ -160,8 +180,11 @@ class Emitter:
             dropped=dropped,
             joined=backlog.joined,
             late=backlog.late,
-            spool_bytes=disk.bytes,
-            faults=parts.takeover.faults + pump.faults + disk.faults,
+            spool_bytes=disk.bytes + (committer.bytes if committer else 0),
+            faults=parts.takeover.faults
+            + pump.faults
+            + disk.faults
+            + (committer.faults if committer else 0),
             away=ingest.away,
         )
 

@@ -54,6 +54,8 @@ class Call:
         asked, decision: what was asked and decided.
         outcome: how it ended, once known.
         left: whether it is on its way already, so that an outcome comes too late.
+        held: it may not leave yet: the disk has still to take it, or the decision changes.
+        body: as it lies in the journal, without outcome; empty where it was not written.
     """
 
     sequence: int
@@ -63,6 +65,8 @@ class Call:
     decision: Decision
     outcome: Outcome | None = None
     left: bool = False
+    held: bool = False
+    body: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +131,8 @@ class Encoder:
             TypeError: the entry holds what JSON cannot, such as a lone surrogate.
         """
         if isinstance(entry, Call):
+            if entry.body:
+                return _with_outcome(entry.body, entry.outcome)
             payload = call_payload(entry.decision, entry.asked)
             if entry.outcome is not None:
                 payload |= outcome_payload(entry.outcome)
@@ -151,6 +157,13 @@ class Encoder:
             payload=payload,
             trace_id=trace_id,
         ).to_json()
+
+
+def _with_outcome(body: bytes, outcome: Outcome | None) -> bytes:
+    """Add an outcome to an encoded call, whose payload is its last member."""
+    if outcome is None:
+        return body
+    return body[:-2] + b"," + orjson.dumps(outcome_payload(outcome))[1:] + b"}"
 
 
 def gap_of(body: bytes) -> Gap | None:

@@ -47,13 +47,14 @@ class Mark:
         self.gateway_start = gateway_start
         self.next_sequence = next_sequence
         fresh = path.with_suffix(".new")
-        fresh.write_bytes(_page(gateway_start, next_sequence))
-        with fresh.open("r+b") as file:
+        with open(fresh, "wb+", opener=_private) as file:
+            file.write(_page(gateway_start, next_sequence))
+            file.flush()
             # All blocks exist already: a mapped hole on a full disk would be a SIGBUS.
             os.fsync(file.fileno())
             self._map = mmap.mmap(file.fileno(), _SIZE)
         fresh.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         # A cast view stores a word in one instruction, so that no kill can tear it.
         self._words = memoryview(self._map).cast("Q")
 
@@ -71,8 +72,12 @@ class Mark:
         """Note that every sequence under `below` is sent, spooled, or told as a gap."""
         self._words[_SETTLED] = below
 
-    def close(self) -> None:
+    def sync(self) -> None:
+        """Bring the counters to the disk; for any thread."""
         self._map.flush()
+
+    def close(self) -> None:
+        self.sync()
         self._words.release()
         self._map.close()
 
@@ -97,7 +102,12 @@ def read_mark(path: Path) -> MarkReading | None:
     return MarkReading(str(UUID(bytes=page[8:24])), words[_NEXT], words[_SETTLED])
 
 
-def _sync_folder(folder: Path) -> None:
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

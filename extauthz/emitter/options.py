@@ -20,7 +20,9 @@ class EmitterOptions:
         source: `source` of each event.
         call_event_type: `event_type` of a call.
         versions: names to versions of what runs here, told in `gateway.start`.
+        durable: a call is on disk before `record` returns, or its decision is a denial.
         spool_max_bytes: size of the spool's database; its log adds a few MiB (16 must be there).
+        journal_max_bytes: size of the journal (durable), beside the spool.
         queue_max_events: events held in memory.
         completion_wait_seconds: how long an allowed call waits for its outcome.
         heartbeat_seconds: time between two `gateway.heartbeat`.
@@ -42,7 +44,9 @@ class EmitterOptions:
     source: str = "mcp-proxy"
     call_event_type: str = EventType.REQUEST.value
     versions: Mapping[str, str] = field(default_factory=dict)
+    durable: bool = False
     spool_max_bytes: int = 256 * 1024 * 1024
+    journal_max_bytes: int = 64 * 1024 * 1024
     queue_max_events: int = 20_000
     completion_wait_seconds: float = 1.0
     heartbeat_seconds: float = 30.0

@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from extauthz.core.events import EventType
 from extauthz.emitter.counts import Cause
 from extauthz.emitter.debts import Debts
 from extauthz.emitter.entries import Encoder, Gap, Notice
+from extauthz.emitter.journal import Leftover, read_journal, remove_journal
 from extauthz.emitter.mark import Mark, MarkReading, read_mark
 from extauthz.emitter.options import EmitterOptions
-from extauthz.emitter.spool import Spool, open_spool, unusable
+from extauthz.emitter.spool import Spool, open_spool
+from extauthz.emitter.volume import unusable
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +51,15 @@ def take_over(
         Invalid: the folder cannot be used; see `open_spool`.
     """
     folder = options.spool_folder
-    spool, spool_fault = open_spool(folder / "spool.db", options.spool_max_bytes)
+    journal_bytes = options.journal_max_bytes if options.durable else 0
+    spool, spool_fault = open_spool(folder / "spool.db", options.spool_max_bytes, journal_bytes)
     try:
         reading, mark_fault = _read(folder / "mark")
         for fault in filter(None, (spool_fault, mark_fault)):
             _log.error("the audit trail of the previous start is damaged: %s", fault)
-        recovered = spool.count
+        saved = _saved(folder, spool, reading)
         debts = Debts()
-        for loss in _losses(spool, reading, lost_spool=bool(spool_fault)):
+        for loss in _losses(spool, reading, saved, lost_spool=bool(spool_fault)):
             debts.owe(loss)
         gaps = tuple(debts.take_owed())
         gateway_start = new_id()
@@ -69,8 +72,10 @@ def take_over(
         ]
         # First the spool, at one stroke, then the mark: between the two the old mark is
         # known to be accounted for, and the new start has nothing but what is spooled.
-        ordinal = spool.begin(gateway_start, bodies)
+        ordinal = spool.begin(gateway_start, bodies, saved)
+        remove_journal(folder)
         starts = {start.ordinal: name for name, start in spool.starts().items()}
+        recovered = spool.count - len(gaps)
         mark = _new_mark(folder / "mark", gateway_start, len(gaps) + 1)
     except BaseException as error:
         spool.close()
@@ -102,19 +107,45 @@ def _new_mark(path: Path, gateway_start: str, next_sequence: int) -> Mark:
         ) from error
 
 
-def _losses(spool: Spool, mark: MarkReading | None, *, lost_spool: bool) -> Iterator[Gap]:
+def _saved(folder: Path, spool: Spool, mark: MarkReading | None) -> list[Leftover]:
+    """What the journal holds of starts that are not accounted for, from their mark on."""
     starts = spool.starts()
-    if mark is not None and mark.gateway_start in starts:
-        start = starts[mark.gateway_start]
-        if not start.closed:
-            present = spool.sequences(start.ordinal, mark.settled)
-            for first, last in missing(mark.settled, mark.next_sequence, present):
-                yield Gap(mark.gateway_start, first, last, Cause.CRASH)
-    elif mark is not None:  # a mark without its spool
-        yield Gap(mark.gateway_start, 1, mark.next_sequence - 1, Cause.SPOOL_LOST)
-    elif mark is None and lost_spool:
+    saved = []
+    for left in read_journal(folder):
+        start = starts.get(left.gateway_start)
+        if start is None or not start.closed:
+            known = mark is not None and mark.gateway_start == left.gateway_start
+            since = mark.settled if mark is not None and known else 0
+            events = [event for event in left.events if event[0] >= since]
+            saved.append(Leftover(left.gateway_start, events))
+    return saved
+
+
+def _losses(
+    spool: Spool, mark: MarkReading | None, saved: Sequence[Leftover], *, lost_spool: bool
+) -> Iterator[Gap]:
+    starts = spool.starts()
+    if mark is not None:
+        start = starts.get(mark.gateway_start)
+        present = {
+            sequence
+            for left in saved
+            if left.gateway_start == mark.gateway_start
+            for sequence, _ in left.events
+        }
+        # After a power cut the journal may be ahead of the mark.
+        end = max(mark.next_sequence, max(present, default=0) + 1)
+        first, cause = mark.settled, Cause.CRASH
+        if start is None:  # a mark without its spool
+            first, cause = 1, Cause.SPOOL_LOST
+        else:
+            present.update(spool.sequences(start.ordinal, mark.settled))
+        if start is None or not start.closed:
+            for since, until in missing(first, end, sorted(present)):
+                yield Gap(mark.gateway_start, since, until, cause)
+    elif lost_spool:
         yield Gap("", 0, 0, Cause.SPOOL_LOST)
-    elif mark is None and starts:
+    elif starts:
         yield Gap(list(starts)[-1], 0, 0, Cause.MARK_LOST)
     yield from spool.refused()
 

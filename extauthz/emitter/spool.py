@@ -4,19 +4,19 @@ Synchronous and for one thread; nothing here knows of tasks or HTTP. A commit is
 the disk when it returns, and one process at a time holds the database.
 """
 
-import shutil
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.core.errors import Invalid
 from extauthz.emitter.counts import Cause
 from extauthz.emitter.entries import Gap, Line
+from extauthz.emitter.journal import Leftover
+from extauthz.emitter.volume import check_volume, unusable
 
 _VERSION = 1
 _PAGE_BYTES = 4096
-_LOG_BYTES = 16 * 1024 * 1024  # room for the write-ahead log
 _SCHEMA = f"""
 CREATE TABLE starts (ordinal INTEGER PRIMARY KEY, gateway_start TEXT NOT NULL UNIQUE,
     closed INTEGER NOT NULL DEFAULT 0);
@@ -60,8 +60,9 @@ class Spool:
         """
         self._max_pages = max(max_bytes // _PAGE_BYTES, 16)
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its log takes the same mode
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise unusable(path, error) from error
         try:
             self._prepare(path)
@@ -119,10 +120,14 @@ class Spool:
         )
         return [Gap(start, sequence, sequence, Cause.REFUSED) for start, sequence in rows]
 
-    def begin(self, gateway_start: str, bodies: Sequence[bytes]) -> int:
+    def begin(
+        self, gateway_start: str, bodies: Sequence[bytes], saved: Sequence[Leftover] = ()
+    ) -> int:
         """Open a start and account for all earlier ones, at once.
 
         Args:
+            saved: of earlier starts, what lies in the journal alone; what lies here as well
+                stays as it is here, with its outcome.
             gateway_start: of the start.
             bodies: its first events, with sequences from 1: the gaps of earlier starts,
                 those of refused events included.
@@ -132,8 +137,11 @@ class Spool:
         """
         run = self._connection.execute
         # A spool that is full to its bound must still take the tale of what was lost.
-        run(f"PRAGMA max_page_count = {self._max_pages + 64}")
+        saved_bytes = sum(len(body) for each in saved for _, body in each.events)
+        beyond = 64 + 2 * saved_bytes // _PAGE_BYTES
+        run(f"PRAGMA max_page_count = {self._max_pages + beyond}")
         with self._transaction():
+            kept = sum(map(self._keep, saved))
             run("DELETE FROM events WHERE refused")
             run("UPDATE starts SET closed = 1")
             # The last hundred stay known: the mark may still be that of an earlier one.
@@ -147,10 +155,21 @@ class Spool:
             assert ordinal is not None
             self._insert(Line(ordinal, place, body) for place, body in enumerate(bodies, 1))
         run(f"PRAGMA max_page_count = {self._max_pages}")
-        self.count += len(bodies)
+        self.count += kept + len(bodies)
         self._ordinal = ordinal
         self._measure()
         return ordinal
+
+    def _keep(self, saved: Leftover) -> int:
+        run = self._connection.execute
+        run("INSERT OR IGNORE INTO starts (gateway_start) VALUES (?)", [saved.gateway_start])
+        [ordinal] = run(
+            "SELECT ordinal FROM starts WHERE gateway_start = ?", [saved.gateway_start]
+        ).fetchone()
+        return self._connection.executemany(
+            "INSERT OR IGNORE INTO events (start, sequence, body) VALUES (?, ?, ?)",
+            ((ordinal, sequence, body) for sequence, body in saved.events),
+        ).rowcount
 
     def append(self, lines: Sequence[Line]) -> None:
         """Store all lines, or none.
@@ -253,8 +272,12 @@ class _Transaction:
             self._connection.execute("ROLLBACK")
 
 
-def open_spool(path: Path, max_bytes: int) -> tuple[Spool, str]:
+def open_spool(path: Path, max_bytes: int, journal_bytes: int = 0) -> tuple[Spool, str]:
     """Open the spool; one that is unreadable is set aside, and a new one begun.
+
+    Args:
+        path, max_bytes: as for `Spool`.
+        journal_bytes: what else must fit on its volume.
 
     Returns:
         The spool, and what was wrong with the old one (empty when nothing was).
@@ -264,7 +287,7 @@ def open_spool(path: Path, max_bytes: int) -> tuple[Spool, str]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _check_volume(path, max_bytes)
+        check_volume(path.parent, max_bytes, journal_bytes)
         return Spool(path, max_bytes), ""
     except OSError as error:
         raise unusable(path, error) from error
@@ -274,26 +297,3 @@ def open_spool(path: Path, max_bytes: int) -> tuple[Spool, str]:
             if old.exists():
                 old.replace(path.with_name(name + ".unreadable"))
         return Spool(path, max_bytes), str(error)
-
-
-def _check_volume(path: Path, max_bytes: int) -> None:
-    """A volume that fills before the spool does could not even take removals."""
-    total = shutil.disk_usage(path.parent).total
-    if max_bytes + _LOG_BYTES > total:
-        raise Invalid(
-            "SPOOL_MAX_BYTES",
-            f"`{max_bytes}` is more than the volume of `{path.parent}` holds (`{total}`)",
-            f"set at most {max(total - _LOG_BYTES, 0)}, or name a larger volume",
-        )
-
-
-def unusable(path: Path, error: Exception) -> Invalid:
-    """What keeps the spool at `path` from working, with the mend."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Invalid(
-            "SPOOL_DIR", f"`{path.parent}` is in use by another process", "give each its own folder"
-        )
-    return Invalid(
-        "SPOOL_DIR", f"`{path.parent}` cannot be used ({error})", "name a folder on a writable disk"
-    )
