@@ -155,6 +155,30 @@ class Settings:
         read=config.number(0.1, 3600),
         help="Time between two gateway.heartbeat events.",
     )
+    jwks_refresh_seconds: float = setting(
+        "JWKS_REFRESH_SECONDS",
+        default=300.0,
+        read=config.number(1, 86_400),
+        help="Mode oauth: time between two looks at the provider's keys.",
+    )
+    jwks_cooldown_seconds: float = setting(
+        "JWKS_COOLDOWN_SECONDS",
+        default=10.0,
+        read=config.number(0.1, 3600),
+        help="Least time between two looks, after a failure or a token of an unknown key.",
+    )
+    jwks_max_age_seconds: float = setting(
+        "JWKS_MAX_AGE_SECONDS",
+        default=86_400.0,
+        read=config.number(1),
+        help="How long the last known keys count while the provider is away.",
+    )
+    jwks_allow_loopback_http: bool = setting(
+        "JWKS_ALLOW_LOOPBACK_HTTP",
+        default=False,
+        read=config.flag,
+        help="Take keys over http from this machine, as in tests; else https alone.",
+    )
     drain_seconds: float = setting(
         "DRAIN_SECONDS",
         default=10.0,
@@ -191,6 +215,9 @@ class Settings:
         if (self.policy_file is None) == (self.access_dir is None):
             problem = "is not set" if self.policy_file is None else "and ACCESS_DIR are both set"
             raise Invalid("POLICY_FILE", problem, "set either POLICY_FILE or ACCESS_DIR")
+        if self.jwks_max_age_seconds <= self.jwks_refresh_seconds:
+            problem = f"`{config.show(self.jwks_max_age_seconds)}` is within JWKS_REFRESH_SECONDS"
+            raise Invalid("JWKS_MAX_AGE_SECONDS", problem, "set it longer than that")
         if not (self.check_address.startswith(UNIX) or self.check_allow_remote):
             host = self.check_address.rpartition(":")[0].removeprefix("[").removesuffix("]")
             if not ipaddress.ip_address(host).is_loopback:

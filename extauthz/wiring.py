@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -19,6 +20,7 @@ from extauthz.core import config
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.emitter import Counts, Emitter, EmitterOptions
+from extauthz.keys import KeyCollector, KeyOptions, KeyRing
 from extauthz.metrics import MeteredAudit, StateCollector
 from extauthz.operations import Operations, Process
 from extauthz.server import add_services, create_server, listen
@@ -51,11 +53,13 @@ class DecisionPoint:
         )
         self.policies = Policies(facts)
         self._source = _source(settings, self.policies, facts)
+        self.keys = KeyRing(self.policies, _key_options(settings), time.time)
         self._emitter: Emitter | None = None
         self._registry = registry = CollectorRegistry()
         for collector in (StateCollector(self.policies, self._counts), PLATFORM_COLLECTOR):
             registry.register(collector)
         registry.register(GC_COLLECTOR)
+        registry.register(KeyCollector(self.keys))
         ProcessCollector(registry=registry)
         process = Process(
             version=version(DISTRIBUTION),
@@ -69,6 +73,7 @@ class DecisionPoint:
         self._health: health.HealthServicer | None = None
         self._stop_watching = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
         self.check_port = 0
 
     async def start(self) -> None:
@@ -87,7 +92,7 @@ class DecisionPoint:
         self._emitter = emitter
         audit = MeteredAudit(emitter, self._registry, settings.queue_max_events)
         self._server = create_server()
-        _, self._health = await add_services(self._server, self.policies, audit, time.time)
+        _, self._health = await add_services(self._server, self.keys, audit, time.time)
         try:
             self.check_port = listen(self._server, settings.check_address)
         except Invalid as error:
@@ -97,6 +102,7 @@ class DecisionPoint:
             keep_looking(self._source, self._stop_watching, settings.policy_poll_seconds),
             name="policy source",
         )
+        self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
         log.info(
             "decision point runs",
             extra={
@@ -110,7 +116,7 @@ class DecisionPoint:
     async def wait(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or a unit ends that should not have."""
         stopped = asyncio.create_task(stop.wait())
-        units = [self._watching] if self._watching else []
+        units = [unit for unit in (self._watching, self._fetching) if unit]
         await asyncio.wait([stopped, *units], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
@@ -137,6 +143,9 @@ class DecisionPoint:
             await finish(self._health.enter_graceful_shutdown())
         if self._server:
             await finish(self._server.stop(min(GRACE_SECONDS, self._settings.drain_seconds / 4)))
+        if self._fetching:
+            self._fetching.cancel()
+            await finish(_ended(self._fetching))
         self._stop_watching.set()
         if self._watching:
             await finish(self._watching)
@@ -187,6 +196,20 @@ def _source(
             settle_seconds=SETTLE_SECONDS,
         )
     raise Invalid("POLICY_FILE", "is not set", "set either POLICY_FILE or ACCESS_DIR")
+
+
+async def _ended(cancelled: asyncio.Task[None]) -> None:
+    with suppress(asyncio.CancelledError):
+        await cancelled
+
+
+def _key_options(settings: Settings) -> KeyOptions:
+    return KeyOptions(
+        refresh_seconds=settings.jwks_refresh_seconds,
+        cooldown_seconds=settings.jwks_cooldown_seconds,
+        max_age_seconds=settings.jwks_max_age_seconds,
+        allow_loopback_http=settings.jwks_allow_loopback_http,
+    )
 
 
 def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:

@@ -32,8 +32,8 @@ def check_key_url(url: str, where: str) -> None:
         raise Invalid(where, f"`{url[:200]}` is not a URL", mend)
     if parts.username is not None or parts.password is not None:
         raise Invalid(where, "holds credentials", "take them out of the URL")
-    if parts.fragment or parts.query:
-        raise Invalid(where, f"`{url[:200]}` has a query or a fragment", "remove it")
+    if parts.fragment:
+        raise Invalid(where, f"`{url[:200]}` has a fragment", "remove it")
     if parts.scheme != "https" and not is_loopback_http(url):
         raise Invalid(where, f"`{url[:200]}` is not https", "keys are fetched over https alone")
 
