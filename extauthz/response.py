@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from extauthz.core.decision import Decision, DenyStyle
 from extauthz.core.events import cap
-from extauthz.core.methods import KNOWN_VERSIONS
+from extauthz.core.jsonrpc import supported_versions
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Era, Kind
 from protos.gen.envoy_core_pb2 import HeaderValueOption
@@ -18,7 +18,8 @@ from protos.gen.external_auth_pb2 import CheckResponse, OkHttpResponse
 # read like HTTP statuses: 4010 no valid token, 4030 denied by policy, 4031 not from this address,
 # 5030 the gate itself cannot decide (an outage, never a denial).
 UNAUTHENTICATED, DENIED, UNTRUSTED, OUTAGE = 4010, 4030, 4031, 5030
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
+PARSE_ERROR, INVALID_REQUEST = -32700, -32600
+METHOD_NOT_FOUND, INVALID_PARAMS = -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 
 RETRY_AFTER_SECONDS = 5
@@ -95,7 +96,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.INVALID_REQUEST_ID: _malformed(
         "the id is missing or not usable; send a string, or an integer within ±(2^53-1)"
     ),
-    Reason.INVALID_PARAMS: _malformed("params are not of MCP's form; send them as MCP defines"),
+    Reason.INVALID_PARAMS: _malformed(
+        "params are not of MCP's form; send them as MCP defines", INVALID_PARAMS
+    ),
     Reason.HEADER_MISMATCH: _malformed(
         "the MCP headers and the body disagree; make them equal", HEADER_MISMATCH
     ),
@@ -238,7 +241,7 @@ def _error(decision: Decision, answer: Answer, message: str) -> dict[str, Any]:
     call, data = decision.call, _data(decision)
     if decision.reason is Reason.UNSUPPORTED_PROTOCOL_VERSION:
         # What clients negotiate by (UnsupportedProtocolVersionErrorData of revision 2026-07-28).
-        data |= {"supported": list(KNOWN_VERSIONS), "requested": call.protocol_version}
+        data |= {"supported": [*supported_versions(call.era)], "requested": call.protocol_version}
     known = call.kind is Kind.REQUEST and answer.code not in (PARSE_ERROR, INVALID_REQUEST)
     return {
         "jsonrpc": "2.0",

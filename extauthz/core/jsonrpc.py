@@ -3,7 +3,7 @@
 Whatever two servers could read differently is refused (docs/decisions.md, row 1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from extauthz.core.canonical import canonical, digest
@@ -124,34 +124,41 @@ def _read_method(
     method = message["method"]
     if not isinstance(method, str) or not method:
         return Refusal(Reason.INVALID_ENVELOPE, "method must be a non-empty string")
+    calls_tool = method in TOOL_CALLS
     params = message.get("params", {})
-    if not isinstance(params, dict):
-        return Refusal(Reason.INVALID_PARAMS, "params must be an object")
-    _check_case(params, _PARAMS, _PARAMS_EXACT)
-    tool: Any = ""
-    arguments = b""
-    if method in TOOL_CALLS:
-        if not has_id:
-            return Refusal(Reason.INVALID_REQUEST_ID, "tools/call needs an id")
-        tool = params.get("name")
-        if not isinstance(tool, str) or not tool:
-            return Refusal(Reason.INVALID_PARAMS, "params.name must be a non-empty string")
-        if not isinstance(params.get("arguments", {}), dict):
-            return Refusal(Reason.INVALID_PARAMS, "params.arguments must be an object")
-        arguments = canonical(params.get("arguments", {}))
+    fault = _fault(params, calls_tool)
+    if calls_tool and not has_id:
+        return Refusal(Reason.INVALID_REQUEST_ID, "tools/call needs an id")
+    reads_tool = calls_tool and not fault
     header_version = headers.get("mcp-protocol-version", "")
     call = Call(
         kind=Kind.REQUEST if has_id else Kind.NOTIFICATION,
         method=method,
-        tool=tool,
+        tool=params["name"] if reads_tool else "",
         rpc_id=rpc_id,
         era=_era(header_version),
         protocol_version=header_version,
-        arguments_digest=digest(arguments) if arguments else "",
+        arguments_digest=digest(canonical(params.get("arguments", {}))) if reads_tool else "",
     )
+    if fault:
+        return Refusal(Reason.INVALID_PARAMS, fault, call)
     return (
         _check_version(call, params, headers) or _check_mcp_headers(call, params, headers) or call
     )
+
+
+def _fault(params: Any, calls_tool: bool) -> str:
+    """What is wrong with the types in params; empty where nothing is."""
+    if not isinstance(params, dict):
+        return "params must be an object"
+    _check_case(params, _PARAMS, _PARAMS_EXACT)
+    if calls_tool:
+        tool = params.get("name")
+        if not isinstance(tool, str) or not tool:
+            return "params.name must be a non-empty string"
+        if not isinstance(params.get("arguments", {}), dict):
+            return "params.arguments must be an object"
+    return ""
 
 
 def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) -> Refusal | None:
@@ -176,7 +183,8 @@ def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) 
             call,
         )
     if "mcp-protocol-version" in headers and header not in KNOWN_VERSIONS:
-        return _unsupported(call)
+        # Only modern revisions are stated in the body: a later one, which we do not know yet.
+        return _unsupported(replace(call, era=Era.MODERN) if VERSION_KEY in meta else call)
     return None
 
 
@@ -203,10 +211,15 @@ def _check_mcp_headers(
 
 
 def _unsupported(call: Call) -> Refusal:
-    known = ", ".join(KNOWN_VERSIONS)
+    known = ", ".join(supported_versions(call.era))
     return Refusal(
         Reason.UNSUPPORTED_PROTOCOL_VERSION, f"mcp-protocol-version must be one of {known}", call
     )
+
+
+def supported_versions(era: Era) -> tuple[str, ...]:
+    """The revisions to choose from: the modern era cannot go back, the legacy one can go on."""
+    return MODERN_VERSIONS if era is Era.MODERN else KNOWN_VERSIONS
 
 
 def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozenset[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from mcp_types import JSONRPCError, UnsupportedProtocolVersionErrorData
 
 from extauthz.core.decision import Decision, DenyStyle, Effect, PolicyFacts, Trust
-from extauthz.core.methods import KNOWN_VERSIONS
+from extauthz.core.methods import KNOWN_VERSIONS, MODERN_VERSIONS
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Kind
 from extauthz.response import ANSWERS, DENIAL_META, DENIED, OUTAGE, to_response
@@ -178,6 +178,7 @@ def test_malformed_is_a_4xx_protocol_error(reason: Reason, style: DenyStyle) -> 
         Reason.UNSUPPORTED_MEDIA_TYPE: (415, -32600),
         Reason.INVALID_ENCODING: (400, -32700),
         Reason.MALFORMED_JSON: (400, -32700),
+        Reason.INVALID_PARAMS: (400, -32602),
         Reason.HEADER_MISMATCH: (400, -32020),
         Reason.UNSUPPORTED_PROTOCOL_VERSION: (400, -32022),
     }.get(reason, (400, -32600))
@@ -190,17 +191,23 @@ def test_405_names_what_is_allowed() -> None:
     assert "POST" in headers(to_response(denied(Reason.HTTP_METHOD_NOT_ALLOWED)))["allow"]
 
 
-def test_header_mismatch_echoes_the_id_that_was_read() -> None:
-    """The body was read; only the headers disagree with it."""
-    assert told(denied(Reason.HEADER_MISMATCH))[1]["id"] == 7
+@pytest.mark.parametrize("reason", [Reason.HEADER_MISMATCH, Reason.INVALID_PARAMS])
+def test_the_id_that_was_read_is_echoed(reason: Reason) -> None:
+    """The envelope was read; only the headers disagree with it, or the params are wrong."""
+    assert told(denied(reason))[1]["id"] == 7
 
 
-def test_unsupported_version_lets_the_client_negotiate() -> None:
+@pytest.mark.parametrize(
+    ("era", "supported"), [(Era.LEGACY, KNOWN_VERSIONS), (Era.MODERN, MODERN_VERSIONS)]
+)
+def test_unsupported_version_lets_the_client_negotiate(
+    era: Era, supported: tuple[str, ...]
+) -> None:
     """The data that the SDK's clients look for, beside ours."""
-    call = replace(CALL, protocol_version="2031-01-01")
+    call = replace(CALL, protocol_version="2031-01-01", era=era)
     error = told(denied(Reason.UNSUPPORTED_PROTOCOL_VERSION, call))[1]["error"]
     data = UnsupportedProtocolVersionErrorData.model_validate(error["data"])
-    assert data.supported == list(KNOWN_VERSIONS)
+    assert data.supported == list(supported)
     assert data.requested == "2031-01-01"
     assert error["data"]["decision_id"] == "0190-id"
 

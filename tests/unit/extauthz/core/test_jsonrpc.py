@@ -13,6 +13,8 @@ from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Era, Kind, Request
 from extauthz.core.strictjson import MAX_DEPTH, Refused
 
+JSON = {"content-type": "application/json"}
+
 
 def read(request: Request) -> Call | Reason:
     """The call, or the reason why there is none."""
@@ -283,6 +285,31 @@ def test_every_reason_of_row_1_is_tested() -> None:
     from extauthz.core.table import TABLE
 
     assert {reason for _, reason in REFUSED} == {reason.value for reason in TABLE[0].reasons}
+
+
+@pytest.mark.parametrize(
+    "params", [[], {}, {"name": "a", "arguments": []}, {"name": "a", "_meta": 1}]
+)
+def test_invalid_params_keep_what_was_read(params: object) -> None:
+    """The id and the method, so that the answer finds its request."""
+    refusal = read_call(post(legacy_call(id="x", params=params)), JSON)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.call.rpc_id, refusal.call.method) == ("x", "tools/call")
+    assert refusal.call.kind is Kind.REQUEST
+
+
+def test_a_later_modern_revision_negotiates_among_the_modern_ones() -> None:
+    """A body that states its revision cannot go back to a revision that does not."""
+    call = modern_call()
+    call["params"]["_meta"][VERSION_KEY] = "2031-01-01"
+    headers = JSON | {"mcp-protocol-version": "2031-01-01"}
+    refusal = read_call(post(call), headers)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.UNSUPPORTED_PROTOCOL_VERSION
+    assert refusal.call.era is Era.MODERN
+    legacy = read_call(post(legacy_call()), headers)
+    assert isinstance(legacy, Refusal)
+    assert legacy.call.era is Era.LEGACY
 
 
 @pytest.mark.parametrize(("request_", "_reason"), REFUSED)
