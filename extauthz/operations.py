@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from extauthz.core.errors import Invalid
 from extauthz.core.times import format_instant
 from extauthz.emitter import Counts
+from extauthz.keys import KeyRing
 from extauthz.sources.policies import Policies
 
 
@@ -41,6 +42,7 @@ class Operations:
         policies: the running policy.
         counts: the emitter's; None while it does not run.
         registry: the metrics.
+        keys: what tokens are verified by; None where nothing is to be told of them.
 
     Attributes:
         draining: set it when stopping: /ready then answers 503.
@@ -52,9 +54,10 @@ class Operations:
         policies: Policies,
         counts: Callable[[], Counts | None],
         registry: CollectorRegistry,
+        keys: KeyRing | None = None,
     ) -> None:
         self._process, self._policies, self._counts = process, policies, counts
-        self._registry = registry
+        self._registry, self._keys = registry, keys
         self._runner: web.AppRunner | None = None
         self.draining = False
         self.port = 0
@@ -96,6 +99,8 @@ class Operations:
             return web.Response(status=503, text="draining\n")
         if not self._policies.is_ready:
             return web.Response(status=503, text=f"no policy: {self._policies.current.fault}\n")
+        if self._keys and not self._keys.is_ready:
+            return web.Response(status=503, text=f"no token keys: {self._keys.fault}\n")
         return web.Response(text="ok\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -130,6 +135,7 @@ class Operations:
                 "confirmed_at": _instant(current.confirmed_at),
                 "changed_at": _instant(policies.changed_at),
             },
+            "token_keys": self._keys.describe() if self._keys else None,
             "faults": [asdict(fault) | {"text": str(fault)} for fault in policies.faults],
             "reloads": {result.value: count for result, count in policies.reloads.items()},
             "events": None if counts is None else _describe_counts(counts),
