@@ -22,7 +22,7 @@ from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.emitter import Counts, Emitter, EmitterOptions
 from extauthz.keys import KeyCollector, KeyOptions, KeyRing
-from extauthz.metrics import MeteredAudit, StateCollector
+from extauthz.metrics import MeteredAudit, StateCollector, UndecidedCollector
 from extauthz.operations import Operations, Process
 from extauthz.server import add_services, create_server, listen
 from extauthz.settings import Settings
@@ -30,6 +30,7 @@ from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies
 from extauthz.sources.watch import keep_looking
+from extauthz.undecided import OpenCalls, Tail
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ DISTRIBUTION: Final = "mcpruntime-sentinel"
 SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
 # The thread that brings calls to the disk must not wait 5 ms for the interpreter, twice a write.
 DURABLE_SWITCH_SECONDS: Final = 0.0005
+UNDECIDED_NAME: Final = "undecided.jsonl"  # in the spool, as Envoy's bootstrap has it
 GRACE_SECONDS: Final = 1.0  # for Checks under way; Envoy keeps its log stream open for ever
 
 
@@ -58,6 +60,7 @@ class DecisionPoint:
         self._source = _source(settings, self.policies, facts)
         self.keys = KeyRing(self.policies, _key_options(settings), time.time)
         self._emitter: Emitter | None = None
+        self._tail: Tail | None = None
         self._registry = registry = CollectorRegistry()
         for collector in (StateCollector(self.policies, self._counts), PLATFORM_COLLECTOR):
             registry.register(collector)
@@ -92,10 +95,13 @@ class DecisionPoint:
         await self.operations.start(settings.metrics_host, settings.metrics_port)
         await self._source.look()
         facts = self.policies.current.facts  # names the server where the settings do not
-        emitter = Emitter(_emitter_options(settings, facts), time.time, _new_id)
+        options = _emitter_options(settings, facts)
+        emitter = Emitter(options, time.time, _new_id)
         await emitter.start(facts.revision)
         self._emitter = emitter
-        audit = MeteredAudit(emitter, self._registry, settings.queue_max_events)
+        metered = MeteredAudit(emitter, self._registry, settings.queue_max_events)
+        audit = OpenCalls(metered, settings.queue_max_events)
+        await self._follow(options, audit)
         self._server = create_server()
         _, self._health = await add_services(self._server, self.keys, audit, time.time)
         try:
@@ -117,6 +123,20 @@ class DecisionPoint:
                 "ready": self.policies.is_ready,
             },
         )
+
+    async def _follow(self, options: EmitterOptions, calls: OpenCalls) -> None:
+        settings = self._settings
+        tail = Tail(
+            settings.undecided_log or settings.spool_dir / UNDECIDED_NAME,
+            settings.undecided_max_bytes,
+            options,
+            facts=lambda: self.policies.current.facts,
+            calls=calls,
+            clock=time.time,
+        )
+        await tail.start()
+        self._tail = tail
+        self._registry.register(UndecidedCollector(tail))
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or a unit ends that should not have."""
@@ -154,6 +174,8 @@ class DecisionPoint:
         self._stop_watching.set()
         if self._watching:
             await finish(self._watching)
+        if self._tail:
+            await finish(self._tail.stop(self._settings.drain_seconds / 4))
         emitter, self._emitter = self._emitter, None
         if emitter:
             await finish(emitter.stop(max(deadline - time.monotonic(), 0.1)))
