@@ -12,9 +12,11 @@ from prometheus_client.registry import Collector
 from extauthz.core.decision import Decision
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
+from extauthz.core.refusals import Refusal
 from extauthz.emitter import Counts
 from extauthz.server import Audit
 from extauthz.sources.policies import Policies
+from extauthz.undecided import Tail, TailCause
 
 
 class Name(StrEnum):
@@ -36,6 +38,9 @@ class Name(StrEnum):
     SPOOLED = "mcp_gateway_events_spooled"  # audit events on disk, not sent yet
     SPOOL_BYTES = "mcp_gateway_spool_bytes"  # disk that they take
     INGEST_AWAY = "mcp_gateway_ingest_away"  # 1 while ingest does not take events
+    UNDECIDED = "mcp_gateway_undecided_total"  # requests that got no decision, by reason
+    UNDECIDED_DROPPED = "mcp_gateway_undecided_dropped_total"  # of them unaudited, by cause
+    UNDECIDED_BYTES = "mcp_gateway_undecided_log_bytes"  # disk that Envoy's file of them takes
     EMITTER_FAULTS = "mcp_gateway_emitter_faults_total"  # unreadable spools, failed writes
 
 
@@ -164,6 +169,29 @@ class StateCollector(Collector):
         yield revision
         yield _gauge(Name.CONFIRMED, "When it was last known to be current.", current.confirmed_at)
         yield _gauge(Name.FAULTS, "Faults of the policy source.", len(faults))
+
+
+class UndecidedCollector(Collector):
+    """Reads the undecided log's tail when somebody asks."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it, as of now."""
+        sent = CounterMetricFamily(
+            Name.UNDECIDED, "Requests that got no decision.", labels=("reason",)
+        )
+        for reason in Refusal:
+            sent.add_metric((reason.value,), self._tail.sent[reason])
+        yield sent
+        dropped = CounterMetricFamily(
+            Name.UNDECIDED_DROPPED, "Requests without decision or event.", labels=("cause",)
+        )
+        for cause in TailCause:
+            dropped.add_metric((cause.value,), self._tail.dropped[cause])
+        yield dropped
+        yield _gauge(Name.UNDECIDED_BYTES, "Disk used by their log.", self._tail.disk_bytes)
 
 
 def _emitter(counts: Counts) -> Iterator[Metric]:

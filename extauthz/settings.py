@@ -137,6 +137,18 @@ class Settings:
         read=config.one_of("besteffort", "durable"),
         help="durable: a call is on disk before its answer leaves, and denied where it cannot be.",
     )
+    undecided_log: Path | None = setting(  # noqa: RUF009  # an immutable default
+        "UNDECIDED_LOG",
+        default=None,
+        read=Path,
+        help="Envoy's file of requests without a decision. Blank: undecided.jsonl in SPOOL_DIR.",
+    )
+    undecided_max_bytes: int = setting(
+        "UNDECIDED_MAX_BYTES",
+        default=64 * 1024 * 1024,
+        read=config.whole(1024 * 1024),
+        help="Most bytes of it that wait for ingest; the oldest lines beyond become a gap.",
+    )
     queue_max_events: int = setting(
         "QUEUE_MAX_EVENTS",
         default=20_000,

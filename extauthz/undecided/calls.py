@@ -1,0 +1,50 @@
+"""Decided calls whose end Envoy has not told."""
+
+from collections import OrderedDict
+
+from extauthz.core.decision import Decision
+from extauthz.core.events import Asked, Outcome
+from extauthz.server import Audit
+from extauthz.undecided.lines import UndecidedRequest
+
+
+class OpenCalls:
+    """An audit that remembers decided calls until Envoy has told of their end.
+
+    Envoy gives up on a Check after its timeout, and when the client leaves: the decision may
+    have been taken all the same. Such a line is the outcome of that call, not another call.
+
+    Args:
+        audit: where decisions and outcomes go.
+        most: calls remembered.
+    """
+
+    def __init__(self, audit: Audit, most: int) -> None:
+        self._audit, self._most = audit, most
+        self._requests: OrderedDict[str, str] = OrderedDict()  # by decision
+        self._decisions: dict[str, str] = {}  # by request
+
+    async def record(self, asked: Asked, decision: Decision) -> Decision:
+        """Pass on, and remember."""
+        decision = await self._audit.record(asked, decision)
+        if asked.request_id:
+            self._requests[decision.id] = asked.request_id
+            self._decisions[asked.request_id] = decision.id
+            if len(self._requests) > self._most:
+                _, request_id = self._requests.popitem(last=False)
+                self._decisions.pop(request_id, None)
+        return decision
+
+    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+        """Pass on, and forget."""
+        self._audit.outcome(decision_id, outcome)
+        if request_id := self._requests.pop(decision_id, ""):
+            self._decisions.pop(request_id, None)
+
+    def settle(self, request: UndecidedRequest) -> bool:
+        """Take the line as the outcome of a decided call; tell whether it was one."""
+        decision_id = self._decisions.get(request.asked.request_id)
+        if decision_id is None:
+            return False
+        self.outcome(decision_id, request.outcome)
+        return True
