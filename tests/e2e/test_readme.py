@@ -1,0 +1,145 @@
+"""README's first command, on a clean clone in a fresh virtual environment.
+
+The other command, `make test`, is what CI runs on a clean clone: it runs this file.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from backend.cli.guard import RUN_VARIABLE, members
+from backend.cli.ports import DEFAULT_BASE, Ports
+from tests.tools.sentinel_up import eventually, free_base
+
+ROOT = Path(__file__).parents[2]
+INSTALL_SECONDS = 1200  # everything is downloaded where pip's cache is empty
+# What this very run sets, and a newcomer's shell does not.
+OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV", "PYTHONPATH", "UP_ARGS"}
+
+
+def test_a_newcomer_reaches_an_allowed_and_a_denied_call() -> None:
+    """`make up` in a clone of HEAD prints what README shows, and its commands do what they say.
+
+    Installs everything anew, which takes about a minute with what pip has in its cache.
+    """
+    base = free_base()
+    with _clone() as clone, _make_up(clone, base) as (make, log):
+        printed = _rows(_table(make, log))
+        assert printed == _rows(_as_if_on(base, (clone / "README.md").read_text()))
+
+        allowed = _run(printed["an allowed call"], clone)
+        assert (allowed.returncode, "INV-1001" in allowed.stdout) == (0, True), allowed.stderr
+        denied = _run(printed["a denied call"], clone)
+        assert (denied.returncode, denied.stdout) == (4, "")
+        assert "tool_not_granted" in denied.stderr
+
+        def both() -> bool:
+            lines = _run(printed["what was decided"], clone).stdout.splitlines()
+            seen = {tuple(line.split()[1:4]) for line in lines}
+            return {
+                ("allow", "allowed", "list_invoices"),
+                ("deny", "tool_not_granted", "refund_invoice"),
+            } <= seen
+
+        eventually(both, "both calls in `sentinel events`")
+        told = json.loads((clone / ".sentinel/state.json").read_text())
+        token = psutil.Process(told["components"][0]["pid"]).environ()[RUN_VARIABLE]
+        os.killpg(make.pid, signal.SIGINT)  # Ctrl-C reaches make and all it runs
+        assert make.wait(timeout=60) == -signal.SIGINT  # how make ends when interrupted
+        endings = re.findall(r"^(\S+): (stopped|killed)", log.read_text(), re.MULTILINE)
+        assert endings == [
+            (name, "stopped") for name in ("envoy", "decision-point", "backend", "upstream")
+        ]
+        assert not list(members(token))
+        assert not _git(clone, "status", "--porcelain"), "a run leaves the checkout clean"
+
+
+@contextmanager
+def _clone() -> Iterator[Path]:
+    # Not pytest's folder, which is kept: the environment takes 1.5 GB.
+    with tempfile.TemporaryDirectory(prefix="newcomer-") as folder:
+        clone = Path(folder) / "sentinel"
+        _git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
+        yield clone
+
+
+@contextmanager
+def _make_up(clone: Path, base: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    log = clone.with_name("make.log")
+    with log.open("wb") as out:
+        make = subprocess.Popen(
+            ["make", "up", f"UP_ARGS=--port-base {base}"],
+            cwd=clone,
+            env=_environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # a terminal's foreground group
+        )
+    try:
+        yield make, log
+    finally:
+        if make.poll() is None:
+            os.killpg(make.pid, signal.SIGINT)
+            make.wait(timeout=60)
+
+
+def _table(make: subprocess.Popen[bytes], log: Path) -> str:
+    """What `make up` has printed, once it serves."""
+    deadline = time.monotonic() + INSTALL_SECONDS
+    while "Ctrl-C stops everything" not in (text := log.read_text()):
+        assert make.poll() is None, text
+        assert time.monotonic() < deadline, text
+        time.sleep(0.2)
+    return text
+
+
+def _rows(text: str) -> dict[str, str]:
+    """Lines of the form `name  value` with README's names."""
+    names = "governed MCP|api|access directory|admin key file|an allowed call|a denied call"
+    pattern = rf"^ *({names}|what was decided)  +(\S.*)$"
+    return dict(re.findall(pattern, text, re.MULTILINE))
+
+
+def _as_if_on(base: int, text: str) -> str:
+    """README's example with this run's ports."""
+    default, ports = Ports(DEFAULT_BASE), Ports(base)
+    text = text.replace(f"127.0.0.1:{default.mcp}", f"127.0.0.1:{ports.mcp}")
+    return text.replace(f"127.0.0.1:{default.api}", f"127.0.0.1:{ports.api}")
+
+
+def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a person does who copies a line into a second terminal."""
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env=_environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _environ() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in OURS}
+    return kept | {"PYTHON": sys.executable}  # a Python that is new enough
+
+
+def _git(folder: Path, *words: str) -> str:
+    git = shutil.which("git")
+    assert git, "git is needed"
+    done = subprocess.run([git, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
