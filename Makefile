@@ -9,6 +9,13 @@ UP_ARGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --require-hashes --requirement
 
+# .venv is made anew where it cannot be installed into: none, no pip, its Python gone or too old.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
+	$(PYTHON) -c '$(NEW_ENOUGH)' || { echo 'error: `$(PYTHON)` is not Python 3.11 or later;' \
+	'name one that is, like `make install PYTHON=python3.12`' >&2; exit 1; }; \
+	$(PYTHON) -m venv --clear $(VENV); }
+
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint unit contract e2e generate envoy lock clean
 
@@ -55,12 +62,12 @@ clean: ## remove what was installed and built; .sentinel (your data) stays
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache $(CLIENTS)/node_modules
 
 $(BIN)/uv:
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(ENSURE_VENV)
 	@$(PIP) install uv
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (about 1.5 GB; a minute or two the first time) …"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(ENSURE_VENV)
 	@$(INSTALL) requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
