@@ -4,9 +4,11 @@ import logging
 import os
 import traceback
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 import grpc
+import pygrpc_native.aio
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
@@ -30,6 +32,13 @@ MAX_BODY_BYTES = 4 << 20  # Envoy's max_request_bytes
 MAX_HEADER_BYTES = 1 << 20  # far above what Envoy lets through, names and framing included
 
 _log = logging.getLogger(__name__)
+
+
+class Kind(StrEnum):
+    """Who speaks HTTP/2; README.md tells how the two were measured."""
+
+    NATIVE = "native"  # pygrpc-native: in Rust, outside the interpreter's lock
+    GRPCIO = "grpcio"  # grpc.aio
 
 
 class Policies(Protocol):
@@ -78,14 +87,15 @@ def _place(error: Exception) -> str:
     return f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
 
 
-def create_server(max_body_bytes: int = MAX_BODY_BYTES) -> grpc.aio.Server:
+def create_server(kind: Kind, max_body_bytes: int = MAX_BODY_BYTES) -> grpc.aio.Server:
     """Make a server that takes whatever body Envoy buffers, its headers beside it."""
-    return grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", max_body_bytes + MAX_HEADER_BYTES),
-            ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
-        ]
-    )
+    options = [
+        ("grpc.max_receive_message_length", max_body_bytes + MAX_HEADER_BYTES),
+        ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
+    ]
+    if kind is Kind.NATIVE:
+        return pygrpc_native.aio.server(options=options)
+    return grpc.aio.server(options=options)
 
 
 async def add_services(

@@ -87,6 +87,12 @@ class Settings:
         read=config.flag,
         help="Let CHECK_ADDRESS be other than loopback: whoever reaches it can ask.",
     )
+    check_server: str = setting(
+        "CHECK_SERVER",
+        default="native",
+        read=config.one_of("native", "grpcio"),
+        help="Who speaks gRPC to Envoy: native (pygrpc-native, faster) or grpcio.",
+    )
     ingest_url: str = setting(
         "MCP_SENTINEL_INGEST_URL",
         "ANALYTICS_INGEST_URL",

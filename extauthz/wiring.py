@@ -24,7 +24,7 @@ from extauthz.emitter import Counts, Emitter, EmitterOptions
 from extauthz.keys import KeyCollector, KeyOptions, KeyRing
 from extauthz.metrics import MeteredAudit, StateCollector, UndecidedCollector
 from extauthz.operations import Operations, Process
-from extauthz.server import add_services, create_server, listen
+from extauthz.server import Kind, add_services, create_server, listen
 from extauthz.settings import Settings
 from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
@@ -102,7 +102,7 @@ class DecisionPoint:
         metered = MeteredAudit(emitter, self._registry, settings.queue_max_events)
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._follow(options, audit)
-        self._server = create_server()
+        self._server = create_server(Kind(settings.check_server))
         _, self._health = await add_services(self._server, self.keys, audit, time.time)
         try:
             self.check_port = listen(self._server, settings.check_address)

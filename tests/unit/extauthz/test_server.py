@@ -22,7 +22,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Request
-from extauthz.server import MAX_BODY_BYTES, SERVICE, add_services, create_server, listen
+from extauthz.server import MAX_BODY_BYTES, SERVICE, Kind, add_services, create_server, listen
 from protos.gen.access_log_pb2 import StreamAccessLogsMessage
 from protos.gen.access_log_pb2_grpc import AccessLogServiceStub
 from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
@@ -86,12 +86,19 @@ class Running:
         return answer
 
 
+@pytest.fixture(params=Kind)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each of the servers."""
+    found: Kind = request.param
+    return found
+
+
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+async def running(kind: Kind) -> AsyncIterator[Running]:
     # Not tmp_path: a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "authz.sock"
-        server, policies, audit = create_server(), Policies(), Audit()
+        server, policies, audit = create_server(kind), Policies(), Audit()
         await add_services(server, policies, audit, lambda: NOW)
         listen(server, f"unix://{path}")
         await server.start()
@@ -228,22 +235,22 @@ async def test_the_socket_is_the_owners_alone(running: Running) -> None:
     assert before != 0o177
 
 
-async def test_a_free_tcp_port_is_told() -> None:
+async def test_a_free_tcp_port_is_told(kind: Kind) -> None:
     """Port 0 takes any."""
-    server = create_server()
+    server = create_server(kind)
     assert listen(server, "127.0.0.1:0") > 1
     await server.stop(None)
 
 
-async def test_a_taken_port_says_what_to_do() -> None:
+async def test_a_taken_port_says_what_to_do(kind: Kind) -> None:
     """No second process shares it silently."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(Invalid, match=f"`{address}` cannot be bound; name a free port"):
-            listen(create_server(), address)
+            listen(create_server(kind), address)
 
 
-async def test_a_socket_in_no_folder_says_what_to_do(tmp_path: Path) -> None:
+async def test_a_socket_in_no_folder_says_what_to_do(kind: Kind, tmp_path: Path) -> None:
     """The folder must exist."""
     with pytest.raises(Invalid, match="in a folder that exists"):
-        listen(create_server(), f"unix://{tmp_path}/absent/authz.sock")
+        listen(create_server(kind), f"unix://{tmp_path}/absent/authz.sock")
