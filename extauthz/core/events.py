@@ -12,6 +12,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.times import parse_instant
 
 MAX_NAME_BYTES = 256  # identities and tool names in events
+MAX_PATH_BYTES = 1024
 
 
 class EventType(StrEnum):
@@ -97,11 +98,11 @@ class Outcome:
     response_flags: str = ""
 
 
-def cap(name: str) -> str:
-    """Cut a caller's string to `MAX_NAME_BYTES` of UTF-8, never inside a character."""
-    if len(name) * 4 <= MAX_NAME_BYTES:
+def cap(name: str, max_bytes: int = MAX_NAME_BYTES) -> str:
+    """Cut a caller's string to `max_bytes` of UTF-8, never inside a character."""
+    if len(name) * 4 <= max_bytes:
         return name
-    return name.encode("utf-8", "replace")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return name.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def call_payload(decision: Decision, asked: Asked) -> dict[str, Any]:
@@ -112,9 +113,9 @@ def call_payload(decision: Decision, asked: Asked) -> dict[str, Any]:
     policy, identity, call = decision.policy, decision.identity, decision.call
     payload: dict[str, Any] = {
         "decision_id": decision.id,
-        "request_id": asked.request_id,
-        "method": asked.method,
-        "path": asked.path,
+        "request_id": cap(asked.request_id),
+        "method": cap(asked.method),
+        "path": cap(asked.path, MAX_PATH_BYTES),
         "server": policy.server,
         "namespace": policy.namespace,
         "cluster": policy.cluster,

@@ -160,7 +160,7 @@ def eventually() -> Callable[[Callable[[], object]], Awaitable[None]]:
 
     async def wait(holds: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
-            while not holds():  # noqa: ASYNC110 - what is watched has no event
+            while not holds():
                 await asyncio.sleep(0.005)
 
     return wait

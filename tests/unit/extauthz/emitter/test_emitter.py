@@ -107,9 +107,9 @@ async def test_events_leave_in_order(ingest, running, record) -> None:
 
 async def test_batches_are_bounded_by_bytes(ingest, running, record) -> None:
     """A batch holds as many events as fit, one at least; order and accounts stay."""
-    async with running(batch_max_bytes=3000) as emitter:
+    async with running(batch_max_bytes=1500) as emitter:
         for place in range(10):
-            await record(emitter, path="/" + "p" * (2000 if place % 2 else 9000))
+            await record(emitter, path="/" + "p" * (10 if place % 2 else 1000))
         start = emitter.gateway_start
     assert ingest.requests >= 10
     ingest.check_accounts({start: 11})

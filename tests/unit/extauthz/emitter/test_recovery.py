@@ -1,5 +1,7 @@
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import uuid_utils
 from extauthz.emitter import EmitterOptions
 from extauthz.emitter.counts import Cause
 from extauthz.emitter.entries import Gap, Line
+from extauthz.emitter.journal import Journal, to_record
 from extauthz.emitter.recovery import Takeover, missing, take_over
 
 
@@ -138,3 +141,93 @@ def test_mark_file_is_of_the_new_start(tmp_path: Path) -> None:
     die(begin(tmp_path))
     again = begin(tmp_path)
     assert list(again.spool.starts())[-1] == again.mark.gateway_start
+
+
+def journal(taken: Takeover, folder: Path, *sequences: int) -> None:
+    """Write what a durable start has on disk when it dies."""
+    written = Journal(folder, taken.mark.gateway_start, 1024 * 1024)
+    for sequence in sequences:
+        written.append(to_record(sequence, b'{"sequence":%d}' % sequence), sequence)
+
+
+def spooled(taken: Takeover) -> list[tuple[int, int, bool]]:
+    found = taken.spool.oldest((0, 0), 1000, 1_000_000)
+    return [(line.start, line.sequence, line.resent) for line in found]
+
+
+def test_what_died_in_memory_is_in_the_journal(tmp_path: Path) -> None:
+    """Only what is in neither is a gap; the rest is sent on, marked as perhaps sent before."""
+    first = begin(tmp_path)
+    for _ in range(9):
+        first.mark.take()
+    first.mark.settle(3)
+    first.spool.append([Line(1, 4, b"with outcome")])
+    journal(first, tmp_path, 1, 2, 3, 4, 6, 7)
+    start = die(first)
+    second = begin(tmp_path)
+    assert second.gaps == (
+        Gap(start, 5, 5, Cause.CRASH),
+        Gap(start, 8, 9, Cause.CRASH),
+    )
+    assert (second.recovered, second.spool.count) == (4, 6)
+    assert spooled(second) == [(1, 3, True), (1, 4, True), (1, 6, True), (1, 7, True)]
+    assert second.spool.oldest((1, 3), 1, 10**6)[0].body == b"with outcome"
+    assert not list(tmp_path.glob("journal.*"))
+
+
+def test_journal_of_a_start_that_is_accounted_for_is_ignored(tmp_path: Path) -> None:
+    """A process killed between taking over and removing the files tells nothing twice."""
+    first = begin(tmp_path)
+    first.mark.take()
+    die(first)
+    second = begin(tmp_path)
+    second.spool.finish((2, 99))
+    journal(first, tmp_path, 1)
+    die(second)
+    assert begin(tmp_path).recovered == 0
+
+
+def test_journal_ahead_of_the_mark(tmp_path: Path) -> None:
+    """A power cut may set the mark back; what the journal has beyond it counts."""
+    first = begin(tmp_path)
+    journal(first, tmp_path, 1, 2, 4)
+    start = die(first)
+    second = begin(tmp_path)
+    assert second.gaps == (Gap(start, 3, 3, Cause.CRASH),)
+    assert second.recovered == 3
+
+
+@pytest.mark.parametrize("lost", ["spool.db", "mark"])
+def test_journal_outlives_spool_and_mark(lost: str, tmp_path: Path) -> None:
+    """Whichever other file is lost, what was answered for is sent."""
+    first = begin(tmp_path)
+    for _ in range(3):
+        first.mark.take()
+    journal(first, tmp_path, 1, 3)
+    start = die(first)
+    for path in tmp_path.glob(lost + "*"):
+        path.write_bytes(b"garbage" * 999)
+    second = begin(tmp_path)
+    assert [gap.gateway_start for gap in second.gaps] == [start]
+    assert second.recovered == 2
+    assert second.starts[spooled(second)[0][0]] == start
+
+
+def test_spool_at_its_bound_takes_the_journal(tmp_path: Path) -> None:
+    """What was answered for is kept beyond the bound rather than lost."""
+    options = EmitterOptions("http://127.0.0.1:1/events", tmp_path, spool_max_bytes=64 * 1024)
+    taken = take_over(options, time.time, lambda: str(uuid_utils.uuid7()))
+    OPEN.append(taken)
+    with suppress(sqlite3.OperationalError):
+        for sequence in range(1, 1000):
+            taken.mark.take()
+            taken.spool.append([Line(1, sequence, b"x" * 500)])
+    count = taken.spool.count
+    written = Journal(tmp_path, taken.mark.gateway_start, 1024 * 1024)
+    for sequence in range(count + 1, count + 301):
+        taken.mark.take()
+        written.append(to_record(sequence, b"y" * 900), sequence)
+    die(taken)
+    again = take_over(options, time.time, lambda: str(uuid_utils.uuid7()))
+    OPEN.append(again)
+    assert again.recovered == count + 300

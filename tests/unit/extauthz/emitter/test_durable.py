@@ -1,0 +1,184 @@
+"""Durable audit: on disk before `record` returns, or a denial."""
+
+import asyncio
+import errno
+import os
+from typing import Any
+
+import pytest
+
+from extauthz.core.events import Asked, Outcome
+from extauthz.core.reasons import Reason
+from extauthz.emitter.journal import read_journal
+
+FOREVER = 3600.0
+
+
+@pytest.fixture
+def durable(options: dict[str, Any], running):
+    """Runs a durable emitter: `async with durable() as emitter`."""
+
+    def run(**changed: Any):
+        return running(**{"durable": True} | changed)
+
+    return run
+
+
+def on_disk(options: dict[str, Any]) -> list[bytes]:
+    return [body for left in read_journal(options["spool_folder"]) for _, body in left.events]
+
+
+class FullDisk:
+    """Makes each write to the journal fail while `full`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        self._real = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self._sync)
+
+    def _sync(self, descriptor: int) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no room")
+        self._real(descriptor)
+
+
+async def test_call_is_on_disk_before_it_is_answered(durable, record, options) -> None:
+    """Allowed and denied alike."""
+    async with durable(completion_wait_seconds=FOREVER, flush_seconds=FOREVER) as emitter:
+        for effect in ("allow", "deny"):
+            decision = await record(emitter, effect=effect)
+            assert decision.effect == effect
+            assert decision.id.encode() in on_disk(options)[-1]
+
+
+async def test_calls_share_a_write(durable, record, monkeypatch) -> None:
+    """What comes during one write goes with the next."""
+    writes, real = [], os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: writes.append(real(descriptor)))
+    async with durable() as emitter:
+        async with asyncio.TaskGroup() as calls:
+            for _ in range(500):
+                calls.create_task(record(emitter))
+        assert 1 <= len(writes) <= 5
+
+
+async def test_journal_is_gone_when_all_is_sent(ingest, durable, record, options) -> None:
+    """An orderly end leaves no file; each event came once, with its outcome."""
+    async with durable() as emitter:
+        decision = await record(emitter)
+        emitter.outcome(decision.id, Outcome(200, 12.3456, 100, 2000, "DC"))
+        await record(emitter)
+    assert on_disk(options) == []
+    with_outcome, without = ingest.of("mcp.request")
+    assert with_outcome.keys() - without.keys() == {
+        "status",
+        "latency_ms",
+        "bytes_in",
+        "bytes_out",
+        "response_flags",
+    }
+    assert (with_outcome["latency_ms"], with_outcome["sequence"]) == (12.346, 2)
+    assert [event.get("resent") for event in ingest.received] == [None] * 3
+
+
+async def test_event_reads_as_in_best_effort(ingest, running, record) -> None:
+    """Durable or not, a call's event has the same members."""
+    for durable in (False, True):
+        async with running(durable=durable) as emitter:
+            decision = await record(emitter)
+            emitter.outcome(decision.id, Outcome(200, 1.0, 1, 1))
+    first, second = ingest.of("mcp.request")
+    assert first.keys() == second.keys()
+
+
+async def test_call_that_is_not_on_disk_is_denied(
+    ingest, durable, record, options, monkeypatch, caplog
+) -> None:
+    """Its event tells of the denial, as does a log line; when room is back, calls pass."""
+    disk = FullDisk(monkeypatch)
+    async with durable() as emitter:
+        for effect in ("allow", "deny", "allow"):
+            decision = await record(emitter, effect=effect)
+            assert (decision.allowed, decision.reason) == (False, Reason.AUDIT_UNAVAILABLE)
+            assert decision.id
+        assert emitter.counts().faults == 1  # it rests, and asks again later
+        disk.full = False
+        async with asyncio.timeout(10):
+            while not (await record(emitter)).allowed:
+                await asyncio.sleep(0.05)
+    assert caplog.text.count("the journal takes nothing: [Errno 28] no room; give it room") == 1
+    told = [payload["reason"] for payload in ingest.of("mcp.request")]
+    assert told[:3] == ["audit_unavailable"] * 3
+    assert told[-1] == "allowed"
+    assert ingest.of("audit.gap") == []
+
+
+async def test_call_without_room_is_denied(ingest, durable, record, options, eventually) -> None:
+    """Spool and memory full: the denial itself is told as a gap."""
+    ingest.behaviour = 503
+    async with durable(
+        queue_max_events=100, batch_max_events=20, spool_max_bytes=16 * 4096
+    ) as emitter:
+        async with asyncio.timeout(20):
+            while (await record(emitter)).allowed:
+                pass
+        ingest.behaviour = "accept"
+        await eventually(lambda: ingest.of("audit.gap"))
+        assert (await record(emitter)).allowed
+        start = emitter.gateway_start
+        await eventually(lambda: not emitter.counts().pending and not emitter.counts().spooled)
+        counts = emitter.counts()
+    ingest.check_accounts({start: counts.offered})
+    assert {gap["cause"] for gap in ingest.of("audit.gap")} == {"queue_full"}
+
+
+async def test_call_that_cannot_be_written_is_denied(durable, options) -> None:
+    """A bug elsewhere must not let a call pass unrecorded."""
+    async with durable() as emitter:
+        decision = decided()
+        recorded = await emitter.record(Asked("POST", "/mcp", trace_id="\ud800"), decision)
+        assert recorded.reason is Reason.AUDIT_UNAVAILABLE
+        assert emitter.counts().faults == 1
+
+
+async def test_caller_that_goes_away_does_not_undo_it(ingest, durable, record, options) -> None:
+    """Nor does it take others along that wait for the same write."""
+    async with durable() as emitter:
+        gone = asyncio.create_task(record(emitter, tool="gone"))
+        stays = asyncio.create_task(record(emitter))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert (await stays).allowed
+        assert gone.cancelled()
+        assert any(b'"gone"' in body for body in on_disk(options))
+    assert [payload["tool_name"] for payload in ingest.of("mcp.request")] == ["gone", "echo"]
+
+
+async def test_nothing_leaves_before_it_is_on_disk(
+    ingest, durable, record, eventually, monkeypatch
+) -> None:
+    """An event that is sent says what was answered, however slow the disk."""
+    disk, may_fail = FullDisk(monkeypatch), asyncio.Event()
+    loop, sync = asyncio.get_running_loop(), disk._sync
+
+    def slow(descriptor: int) -> None:
+        asyncio.run_coroutine_threadsafe(may_fail.wait(), loop).result(20)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    async with durable() as emitter:
+        call = asyncio.create_task(record(emitter, effect="deny"))
+        await eventually(lambda: ingest.of("gateway.start"))
+        await asyncio.sleep(0.05)
+        assert ingest.of("mcp.request") == []
+        may_fail.set()
+        await call
+    [payload] = ingest.of("mcp.request")
+    assert payload["reason"] == "audit_unavailable"
+
+
+def decided():
+    from extauthz.core.decide import failed
+    from extauthz.core.decision import PolicyFacts
+
+    return failed(PolicyFacts("billing"))
