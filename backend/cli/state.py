@@ -25,7 +25,13 @@ class StateFolder:
 
     @property
     def access(self) -> Path:
+        """For the reference server."""
         return self.root / "access"
+
+    @property
+    def own_access(self) -> Path:
+        """For a server of the user's own: it has other tools, so it needs other grants."""
+        return self.root / "own-access"
 
     @property
     def admin_key(self) -> Path:

@@ -50,7 +50,7 @@ ANSWER_SECONDS = 3.0  # for a running upstream
     "--access",
     "access_dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Access directory (YAML); default: `access` in the state folder.",
+    help="Access directory (YAML); default: in the state folder, with an example to begin with.",
 )
 @click.option("--server", default="", metavar="NS/NAME", help="Default: the only MCPServer.")
 @json_option
@@ -83,7 +83,7 @@ def up(
         )
     folder.prepare()
     is_demo = not upstream and not command
-    access_path = access_dir.resolve() if access_dir else _own_access(folder, is_demo=is_demo)
+    access_path = access_dir.resolve() if access_dir else default_access(folder, is_demo=is_demo)
     _check_path(access_path, "--access")
     access = read_access(access_path)
     chosen = _choose(access, server, access_path)
@@ -221,15 +221,16 @@ def _choose(access: Access, server: str, where: Path) -> MCPServer:
         raise
 
 
-def _own_access(folder: StateFolder, *, is_demo: bool) -> Path:
-    """The state folder's access directory, with objects to begin with; never overwritten."""
-    if not folder.access.exists():
+def default_access(folder: StateFolder, *, is_demo: bool) -> Path:
+    """An access directory in the state folder, with objects to begin with; never overwritten."""
+    access = folder.access if is_demo else folder.own_access
+    if not access.exists():
         if is_demo:
-            shutil.copytree(DEMO_ACCESS, folder.access)
+            shutil.copytree(DEMO_ACCESS, access)
         else:
-            folder.access.mkdir()
-            shutil.copy(STARTER, folder.access / STARTER.name)
-    return folder.access
+            access.mkdir()
+            shutil.copy(STARTER, access / STARTER.name)
+    return access
 
 
 def _check_path(path: Path, option: str) -> None:
