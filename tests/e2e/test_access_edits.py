@@ -54,7 +54,7 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def rewrite_in_pieces(file: Path, text: str) -> None:
-    """As a slow copy comes: for a moment, valid YAML in which the last grant is missing."""
+    """As a copy comes: for a moment, valid YAML in which the last grant is missing."""
     head, mark, tail = text.rpartition("---\n")
     with file.open("w") as opened:
         opened.write(head)

@@ -59,7 +59,7 @@ PASSING: Mapping[str, dict[str, Any]] = {
         "params": {"progressToken": "mine", "progress": 1},
     },
 }
-DENIED = {
+DENIED: Mapping[str, dict[str, Any]] = {
     "denied": REFUND,
     "call after": ECHO,
     "denied again": {"action": "call_tool", "name": "no_such_tool"},
@@ -133,8 +133,8 @@ def session(up: Up, upstream: str, folder: Path, request: pytest.FixtureRequest)
     headers = OPS | {"traceparent": traceparent(trace_id)}
     told = folder / TOLD
     told.unlink(missing_ok=True)
-    cancel = PASSING["cancel"] | {"arguments": {"call": "unwatched"}}
-    unwatched = {**PASSING, "cancel": cancel}
+    cancel: dict[str, Any] = PASSING["cancel"] | {"arguments": {"call": "unwatched"}}
+    unwatched: dict[str, dict[str, Any]] = {**PASSING, "cancel": cancel}
     # First, so that the list of invoices is the same for the two that follow.
     (other,) = run(mode, url, FINANCE, [REFUND])
     with ThreadPoolExecutor() as pool:  # two clients at once, to save time
