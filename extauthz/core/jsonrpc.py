@@ -29,6 +29,8 @@ _PARAMS = frozenset({"name", "arguments", "_meta", "uri", "taskid"})  # case-fol
 _PARAMS_EXACT = frozenset({"name", "arguments", "_meta", "uri", "taskId"})
 _META = frozenset({VERSION_KEY.casefold()})
 _META_EXACT = frozenset({VERSION_KEY})
+# Java's equalsIgnoreCase takes both for `i`; Unicode's case folding does not.
+_TURKISH_I = {0x130: "i", 0x131: "i"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def supported_versions(era: Era) -> tuple[str, ...]:
 def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozenset[str]) -> None:
     """Refuse `Method` for `method`: Go servers read it so (U+017F and U+212A fold too)."""
     for name in members:
-        if name not in exact and name.casefold() in folded:
+        if name not in exact and name.translate(_TURKISH_I).casefold() in folded:
             raise Refused(
                 Reason.AMBIGUOUS_KEY_CASE, "a member differs from a known one only in case"
             )

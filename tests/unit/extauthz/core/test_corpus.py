@@ -1,0 +1,51 @@
+"""The corpus of hostile and benign requests, read and decided with nothing before the gate."""
+
+import json
+
+import pytest
+
+from extauthz.core.decide import Snapshot
+from tests.corpus.case import ALLOWED, FOLDER, PASSES, Case, corpus_policy, load
+from tests.corpus.write.__main__ import FILES, render
+
+HOSTILE, BENIGN = load("hostile-*"), load("benign-*")
+SNAPSHOT = Snapshot.of(corpus_policy())
+NOW = SNAPSHOT.confirmed_at
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in HOSTILE + BENIGN if case.alone], ids=lambda case: case.id
+)
+def test_each_case_is_decided_as_it_says(case: Case) -> None:
+    """The reason is the expected one; what passes is allowed."""
+    decision = SNAPSHOT.decide(case.request(), NOW)
+    told = PASSES if decision.allowed else decision.reason.value
+    assert ((told,), decision.detail) == (case.expect, decision.detail)
+    assert not decision.allowed or decision.reason.value in ALLOWED
+
+
+def test_the_corpus_is_large_and_names_each_case_once() -> None:
+    """At least 300 hostile cases, and no id twice."""
+    ids = [case.id for case in HOSTILE + BENIGN]
+    assert len(HOSTILE) >= 300
+    assert len(ids) == len(set(ids))
+
+
+def test_no_hostile_case_calls_the_granted_tool_and_passes_unseen() -> None:
+    """What passes among the hostile is no tool call to the gate: such cases show servers agree."""
+    passing = [case for case in HOSTILE if case.alone and case.expect == (PASSES,)]
+    assert {SNAPSHOT.decide(case.request(), NOW).reason.value for case in passing} <= {
+        "unknown_method"
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_are_what_the_writer_writes(name: str) -> None:
+    """`python -m tests.corpus.write` would change nothing."""
+    written = (FOLDER / f"{name}.json").read_text()
+    assert json.loads(written) == json.loads(render(FILES[name]))
+
+
+def test_every_file_has_its_writer() -> None:
+    """No file is left over."""
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(FILES)
