@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CLIENTS := tests/e2e/clients/typescript
+# Folders with npm packages that end-to-end tests run.
+NPM := tests/e2e/clients/typescript tests/e2e/conformance
 UP_ARGS ?=
 
 # One line a tool's noise: what is installed is told once, errors are told in full.
@@ -41,7 +42,7 @@ unit: $(VENV)/installed-test ## what needs one component at a time (1 minute)
 contract: $(VENV)/installed-test ## one suite a port, run against every adapter (1 minute)
 	$(BIN)/pytest tests/contract
 
-e2e: $(VENV)/installed-test $(CLIENTS)/node_modules/installed ## real Envoy, servers and clients (2 minutes)
+e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (2 minutes)
 	$(BIN)/pytest tests/e2e
 
 generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
@@ -56,10 +57,12 @@ lock: $(BIN)/uv ## write the lock files anew from pyproject.toml
 		--python-version 3.11 --extra embedded --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
 		--python-version 3.11 --extra test --output-file requirements-test.lock pyproject.toml
-	cd $(CLIENTS) && npm install --package-lock-only --omit-lockfile-registry-resolved
+	for folder in $(NPM); do \
+		(cd $$folder && npm install --package-lock-only --omit-lockfile-registry-resolved) || exit; \
+	done
 
 clean: ## remove what was installed and built; .sentinel (your data) stays
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache $(CLIENTS)/node_modules
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache $(NPM:=/node_modules)
 
 $(BIN)/uv:
 	@$(ENSURE_VENV)
@@ -77,6 +80,6 @@ $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 	@$(INSTALL) requirements-test.lock
 	@touch $@
 
-$(CLIENTS)/node_modules/installed: $(CLIENTS)/package-lock.json
-	cd $(CLIENTS) && npm ci --no-audit --no-fund
+%/node_modules/installed: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@
