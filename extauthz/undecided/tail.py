@@ -231,7 +231,8 @@ class Tail:
             if line.sequence not in batch.gaps  # a gap that is refused itself must not spin
         ]
         self.sent += batch.reasons
-        self.dropped[TailCause.REFUSED] += len(losses)
+        if losses:
+            self.dropped[TailCause.REFUSED] += len(losses)
         await self._advance(position.losing(*losses))
 
     async def _advance(self, position: Position) -> None:
