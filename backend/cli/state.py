@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from extauthz.core.errors import Conflict
+from extauthz.core.errors import Conflict, Invalid
 
 DEFAULT_STATE = ".sentinel"
 # A run that was killed holds the lock until its processes are gone.
@@ -143,11 +143,16 @@ def claim(root: Path) -> tuple[StateFolder, int]:
 
     Raises:
         Conflict: another `sentinel up` runs on it.
+        Invalid: it cannot be made or written.
     """
     root = root.resolve()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = StateFolder(root)
-    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        problem = f"`{root}` cannot be written ({error.strerror})"
+        raise Invalid("--state", problem, "choose another folder") from error
     deadline = time.monotonic() + CLEANUP_SECONDS
     while True:
         try:

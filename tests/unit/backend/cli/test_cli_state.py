@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.cli.state import Component, Endpoints, Running, StateFolder, claim, read_running
-from extauthz.core.errors import Conflict
+from extauthz.core.errors import Conflict, Invalid
 
 RUNNING = Running(
     pid=os.getpid(),
@@ -45,6 +45,13 @@ def test_a_second_claim_names_the_first(tmp_path: Path) -> None:
     os.close(lock)
     _, lock = claim(tmp_path)
     os.close(lock)
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_mend(tmp_path: Path) -> None:
+    """One line, no traceback."""
+    (tmp_path / "file").touch()
+    with pytest.raises(Invalid, match=r"cannot be written .*; choose another folder"):
+        claim(tmp_path / "file" / "state")
 
 
 def test_the_record_comes_back_while_the_lock_is_held(tmp_path: Path) -> None:
