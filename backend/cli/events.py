@@ -22,8 +22,6 @@ MOST = 1000  # what the api gives at once
 # Heading, share of the width, and the least terminal that shows it. Shares, not
 # contents, make the widths: so the lines that --follow prints stay aligned.
 COLUMNS = (
-    ("TIME", 14, 0),
-    ("DECISION", 9, 0),
     ("REASON", 20, 0),
     ("TOOL", 16, 0),
     ("WHO", 18, 0),
@@ -32,14 +30,17 @@ COLUMNS = (
     ("SERVER", 26, 120),
     ("SESSION", 12, 140),
 )
-WIDE = 160  # shows the date too
+# The least terminal, and of RFC 3339 in UTC what it shows: whole, the time, to the second.
+TIMES = ((160, slice(0, 24)), (80, slice(11, 24)), (0, slice(11, 19)))
 STYLES = {"allow": "green", "deny": "red"}
 
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True)
 @click.option("--follow", is_flag=True, help="Go on printing new events until Ctrl-C.")
-@click.option("--api", default="", metavar="URL", help="Address of an api; default: the running.")
+@click.option(
+    "--api", default="", metavar="URL", help="Address of an api; default: the running one."
+)
 @click.option(
     "--key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -99,21 +100,23 @@ def identity(event: Event) -> str:
 def table(batch: list[Event], *, heading: bool, console: Console) -> Table:
     """Lay events out; strings of callers are shown literally."""
     shown = Table(box=None, expand=True, show_header=heading, pad_edge=False, header_style="bold")
+    part = next(part for least, part in TIMES if console.width >= least)
+    shown.add_column("TIME", width=part.stop - part.start, no_wrap=True)
+    shown.add_column("DECISION", width=len("DECISION"), no_wrap=True)
     columns = [column for column in COLUMNS if console.width >= column[2]]
     for name, share, _ in columns:
         shown.add_column(name, ratio=share, overflow="ellipsis", no_wrap=True)
     for event in batch:
-        shown.add_row(*_row(event, with_date=console.width >= WIDE)[: len(columns)])
+        shown.add_row(*_row(event, part)[: 2 + len(columns)])
     return shown
 
 
-def _row(event: Event, *, with_date: bool) -> list[Text]:
+def _row(event: Event, part: slice) -> list[Text]:
     payload = event.get("payload")
     members = payload if isinstance(payload, dict) else {}
     decision = str(members.get("decision", ""))
-    time = str(event.get("timestamp", ""))
     return [
-        cell(time if with_date else time.rpartition("T")[2]),
+        cell(str(event.get("timestamp", ""))[part]),
         cell(decision or "-", STYLES.get(decision, "")),
         cell(members.get("reason") or event.get("event_type")),
         cell(members.get("tool_name") or members.get("rpc_method")),

@@ -94,6 +94,17 @@ def test_lines_of_later_batches_are_aligned() -> None:
     assert second[0].index("tool_denied") == first[1].index("tool_denied")
 
 
+@pytest.mark.parametrize(
+    ("width", "time"),
+    [(160, "2026-01-01T00:00:01.000Z"), (80, "00:00:01.000Z"), (60, "00:00:01")],
+)
+def test_times_are_shown_whole(width: int, time: str) -> None:
+    """To the second where there is little room, with the date where there is much."""
+    heading, line = render(width, event(1))
+    assert line.split()[:2] == [time, "deny"]
+    assert heading.split()[:3] == ["TIME", "DECISION", "REASON"]
+
+
 def test_a_narrow_terminal_keeps_what_matters() -> None:
     """Decision, reason, tool and caller fit 80 columns; a foreign event fits too."""
     foreign = {"timestamp": "", "event_type": "other", "payload": "text"}
