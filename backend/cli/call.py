@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ IDENTITY_HEADERS = {
     "team": "X-MCP-Team-ID",
     "session": "X-MCP-Agent-Session",
 }
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,12 @@ def call(
     Exit code 4 says that the policy denied it, 1 that the tool or the server failed.
     """
     target = url or the_running(state).endpoints.mcp
-    sent = {IDENTITY_HEADERS[who]: value for who, value in identity.items() if value}
-    sent |= dict(_header(text) for text in headers)
+    sent = [
+        _header(f"--{who}", IDENTITY_HEADERS[who], value)
+        for who, value in identity.items()
+        if value
+    ]
+    sent += [_header("--header", *_pair(text)) for text in headers]
     answer = asyncio.run(_call(target, sent, tool, _object(arguments)))
     if as_json:
         print(json.dumps({"result": answer.result or None, "error": answer.error or None}))
@@ -95,7 +103,9 @@ def _show(answer: Answer) -> None:
             console.print(cell(line), soft_wrap=True)
 
 
-async def _call(url: str, headers: dict[str, str], tool: str, arguments: dict[str, Any]) -> Answer:
+async def _call(
+    url: str, headers: list[tuple[bytes, bytes]], tool: str, arguments: dict[str, Any]
+) -> Answer:
     try:
         import httpx2
         from mcp import Client, MCPError
@@ -132,12 +142,25 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise click.BadParameter(f"`{text}` is not a JSON object", param_hint="--arguments")
+        raise click.BadParameter(
+            f'`{printable(text)}` is not a JSON object; write one like \'{{"text": "hi"}}\'',
+            param_hint="--arguments",
+        )
     return value
 
 
-def _header(text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise click.BadParameter(f"`{text}` is not NAME=VALUE", param_hint="--header")
+    if not separator or not _NAME.fullmatch(name):
+        raise click.BadParameter(f"`{printable(text)}` is not NAME=VALUE", param_hint="--header")
     return name, value
+
+
+def _header(option: str, name: str, value: str) -> tuple[bytes, bytes]:
+    if not value.isprintable() or value != value.strip():
+        raise click.BadParameter(
+            f"`{printable(value)}` cannot stand in a header; leave out control characters "
+            "and spaces at its ends",
+            param_hint=option,
+        )
+    return name.encode(), value.encode()
