@@ -35,19 +35,25 @@ for event_id, event_type, trace_id, payload in client.query(query).result_rows:
 
 
 @contextmanager
+def started(state: Path, *more: str) -> Iterator[Up]:
+    """`sentinel up` on a state folder; stopped at the end where the test has not done it."""
+    up = Up(state, *more)
+    try:
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.stop()
+
+
+@contextmanager
 def governed(folder: Path, *more: str, loads: Sequence["Load"] = ()) -> Iterator[Up]:
     """`sentinel up` on a new state in `folder`, checked at the end.
 
     It must stop well, its trail must be whole and hold what `loads` were answered.
     """
-    up = Up(folder / "state", *more)
-    try:
+    with started(folder / "state", *more) as up:
         yield up
-    finally:
-        code = up.process.poll()
-        if code is None:
-            code = up.stop()
-    assert code == 0, up.log.read_text()
+    assert up.process.returncode == 0, up.log.read_text()
     assert up.is_gone()
     events = stored(up.state)
     assert_whole(events)
