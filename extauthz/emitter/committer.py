@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from queue import SimpleQueue
 
 from extauthz.core.decision import Decision, Effect
 from extauthz.core.reasons import Reason
@@ -16,9 +17,14 @@ _log = logging.getLogger(__name__)
 _REST_SECONDS = 1.0
 _SAY_EVERY_SECONDS = 60.0
 
+_Group = list[tuple[Call, "asyncio.Future[None]"]]
+
 
 class Committer:
     """Writes calls to the journal: all that came during one write go with the next.
+
+    A thread of its own writes, as the spool's may be busy for milliseconds. It is a plain one:
+    an executor's futures cost as much as all else that is done for a call.
 
     Args:
         journal: of this start.
@@ -33,14 +39,18 @@ class Committer:
     def __init__(
         self, journal: Journal, mark: Mark, encoder: Encoder, monotonic: Callable[[], float]
     ) -> None:
+        """Start the thread; must run inside an event loop."""
         self._journal, self._mark, self._encoder = journal, mark, encoder
         self._monotonic = monotonic
-        # Its own thread: the spool's may be busy for milliseconds.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._waiting: list[tuple[Call, asyncio.Future[None]]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._waiting: _Group = []
+        self._writing = False
         self._again_at = self._say_at = monotonic()
         self.faults = 0
+        self._groups: SimpleQueue[_Group | None] = SimpleQueue()
+        # A daemon: a disk that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
 
     @property
     def bytes(self) -> int:
@@ -63,48 +73,36 @@ class Committer:
             return call.decision
         call.held = True
         # One for each, so that one that is cancelled takes none along.
-        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        on_disk = self._loop.create_future()
         self._waiting.append((call, on_disk))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._write(), name="commit calls")
+        if not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._write)  # with all that come in this turn of the loop
         await on_disk
         return call.decision
 
     async def close(self) -> None:
         """Finish the write under way, and remove what nobody needs any more."""
-        if self._worker:
-            await self._worker
-        await self._run(self._journal.close)
-        await self._trim()
-        self._thread.shutdown()
+        self._groups.put(None)
+        await asyncio.to_thread(self._thread.join)
 
-    async def _write(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            records = b"".join([to_record(call.sequence, call.body) for call, _ in group])
-            try:
-                await self._run(self._journal.append, records, group[-1][0].sequence)
-            except Exception as error:  # whatever it is, nobody may wait for ever
-                self._fail(error)
-                for call, _ in group:
-                    _refuse(call)
-            for call, on_disk in group:
-                call.held = False
-                if not on_disk.done():
-                    on_disk.set_result(None)
-            await self._trim()
-        self._worker = None
+    def _write(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._groups.put(group)
 
-    async def _trim(self) -> None:
-        below = self._mark.settled
-        if not self._journal.can_trim(below):
-            return
-        try:
-            # A mark that a power cut sets back would tell of what is gone here as lost.
-            await self._run(self._mark.sync)
-            await self._run(self._journal.trim, below)
-        except OSError as error:
+    def _written(self, group: _Group, error: Exception | None) -> None:
+        if error:
             self._fail(error)
+        for call, on_disk in group:
+            if error:
+                _refuse(call)
+            call.held = False
+            if not on_disk.done():
+                on_disk.set_result(None)
+        if self._waiting:
+            self._write()
+        else:
+            self._writing = False
 
     def _fail(self, error: Exception) -> None:
         now = self._monotonic()
@@ -114,8 +112,30 @@ class Committer:
             self._say_at = now + _SAY_EVERY_SECONDS
             _log.error("calls are denied, the journal takes nothing: %s; give it room", error)
 
-    async def _run(self, work: Callable[..., None], *arguments: object) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+    def _work(self) -> None:
+        """The thread."""
+        while (group := self._groups.get()) is not None:
+            failed = None
+            try:
+                records = b"".join([to_record(call.sequence, call.body) for call, _ in group])
+                self._journal.append(records, group[-1][0].sequence)
+            except Exception as error:  # whatever it is, nobody may wait for ever
+                failed = error
+            self._loop.call_soon_threadsafe(self._written, group, failed)
+            self._trim()
+        self._journal.close()
+        self._trim()
+
+    def _trim(self) -> None:
+        below = self._mark.settled
+        if not self._journal.can_trim(below):
+            return
+        try:
+            # A mark that a power cut sets back would tell of what is gone here as lost.
+            self._mark.sync()
+            self._journal.trim(below)
+        except OSError as error:  # tried again after the next write
+            _log.warning("the journal cannot be trimmed: %s", error)
 
 
 def unrecorded(decision: Decision) -> Decision:
