@@ -51,7 +51,10 @@ STYLES = {"allow": "green", "deny": "red"}
 def events(
     *, limit: int, follow: bool, api: str, key_file: Path | None, state: Path, as_json: bool
 ) -> None:
-    """Show the newest events, oldest first."""
+    """Show the newest events, oldest first.
+
+    A call shows about two seconds after its end.
+    """
     if not api:
         running = the_running(state)
         api, key_file = running.endpoints.api, key_file or Path(running.admin_key_file)
