@@ -37,6 +37,9 @@ def check(*, path: Path, as_json: bool) -> None:
     else:
         access = read_access(path)
         findings = lint(access, time.time(), is_folder=path.is_dir())
+        if not access.objects and not findings.errors:
+            nothing = Fault(str(path), 0, "", "holds no custom resource", "name another path")
+            findings = Findings((), (nothing,))
         counted = _counted(access)
     if as_json:
         told = {"errors": _plain(findings.errors), "warnings": _plain(findings.warnings)}
@@ -90,7 +93,7 @@ def _print(findings: Findings, counted: str) -> None:
     for fault in findings.errors:
         print(printable(str(fault)))
     for fault in findings.warnings:
-        place = f"{fault.file}:{fault.line}: "
+        place = f"{fault.file}:{fault.line}: " if fault.line else f"{fault.file}: "
         print(printable(f"{place}warning: {str(fault).removeprefix(place)}"))
     errors, warnings = len(findings.errors), len(findings.warnings)
     style = "red" if errors else "yellow" if warnings else "green"

@@ -130,6 +130,13 @@ def test_objects_that_make_no_document_are_an_error(tmp_path: Path) -> None:
     assert "mtls" in result.stdout
 
 
+def test_a_path_without_custom_resources_is_a_warning(tmp_path: Path) -> None:
+    """A wrong path does not pass for a checked one."""
+    first, last = run("check", str(tmp_path)).stdout.splitlines()
+    assert first == f"{tmp_path}: warning: holds no custom resource; name another path"
+    assert last.startswith("0 errors, 1 warning in 0 files")
+
+
 def test_json_holds_the_same(tmp_path: Path) -> None:
     """For programs."""
     (tmp_path / "a.yaml").write_text(SERVER + "---" + grant("maxTrust: hihg"))
