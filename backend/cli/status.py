@@ -175,6 +175,8 @@ def _print(report: Report) -> None:
     console.print(components)
     for fault in report.faults:
         console.print(cell(f"fault: {_fault(fault, running.access_dir)}", "red"), soft_wrap=True)
+    if report.faults and report.policy.get("policy"):
+        console.print("The last good policy stays until that is mended.")
 
 
 def _fault(fault: dict[str, Any], folder: str) -> str:
