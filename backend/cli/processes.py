@@ -56,11 +56,12 @@ class Died(SentinelError):
     Args:
         program: which.
         how: in words, such as `ended with exit status 1`.
+        mend: what to do; by default to read its log.
     """
 
-    def __init__(self, program: Program, how: str) -> None:
+    def __init__(self, program: Program, how: str, mend: str = "") -> None:
         self.program = program
-        super().__init__(f"{program.name} {how}; see {program.log}")
+        super().__init__(f"{program.name} {how}; {mend or f'see {program.log}'}")
 
 
 class Child:
@@ -98,7 +99,7 @@ class Child:
                 )
             except OSError as error:
                 how = f"cannot be started (`{program.argv[0]}`: {error.strerror})"
-                raise Died(program, how) from error
+                raise Died(program, how, "name a program that PATH finds") from error
         self.starts += 1
 
     async def wait_ready(self) -> None:
