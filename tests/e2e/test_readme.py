@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from backend.cli.console import DENIED
 from backend.cli.guard import RUN_VARIABLE, members
 from backend.cli.ports import DEFAULT_BASE, Ports
 from tests.tools.sentinel_up import eventually, free_base
@@ -28,8 +29,8 @@ INSTALL_SECONDS = 1200  # everything is downloaded where pip's cache is empty
 OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV", "PYTHONPATH", "UP_ARGS"}
 
 
-def test_a_newcomer_reaches_an_allowed_and_a_denied_call() -> None:
-    """`make up` in a clone of HEAD prints what README shows, and its commands do what they say.
+def test_a_newcomer_gets_what_readme_says() -> None:
+    """In a clone of HEAD `make up` prints what README shows, and all it tells to try is true.
 
     Installs everything anew, which takes about a minute with what pip has in its cache.
     """
@@ -41,7 +42,7 @@ def test_a_newcomer_reaches_an_allowed_and_a_denied_call() -> None:
         allowed = _run(printed["an allowed call"], clone)
         assert (allowed.returncode, "INV-1001" in allowed.stdout) == (0, True), allowed.stderr
         denied = _run(printed["a denied call"], clone)
-        assert (denied.returncode, denied.stdout) == (4, "")
+        assert (denied.returncode, denied.stdout) == (DENIED, "")
         assert "tool_not_granted" in denied.stderr
 
         def both() -> bool:
@@ -53,6 +54,7 @@ def test_a_newcomer_reaches_an_allowed_and_a_denied_call() -> None:
             } <= seen
 
         eventually(both, "both calls in `sentinel events`")
+        _edit_as_told(clone)
         told = json.loads((clone / ".sentinel/state.json").read_text())
         token = psutil.Process(told["components"][0]["pid"]).environ()[RUN_VARIABLE]
         os.killpg(make.pid, signal.SIGINT)  # Ctrl-C reaches make and all it runs
@@ -63,6 +65,33 @@ def test_a_newcomer_reaches_an_allowed_and_a_denied_call() -> None:
         ]
         assert not list(members(token))
         assert not _git(clone, "status", "--porcelain"), "a run leaves the checkout clean"
+
+
+def _edit_as_told(clone: Path) -> None:
+    """README's edit counts for the next call; a broken file changes nothing and is told."""
+    grants = clone / ".sentinel/access/grants.yaml"
+    text, readme = grants.read_text(), (clone / "README.md").read_text()
+    for told, where, more in (
+        ("maxTrust: high", r"maxTrust: medium", ""),
+        ("allowedSideEffects: [read, destructive]", r"allowedSideEffects: \[read\]", ""),
+        ("{name: refund_invoice, decision: allow}", r"(?=\{name: list_invoices)", "\n    - "),
+    ):
+        assert f"`{told}`" in readme
+        text = re.sub(where, told + more, text, count=1)
+    grants.write_text(text)
+    (command,) = re.findall(r"^    (\S+ call refund_invoice .*)$", readme, re.MULTILINE)
+    eventually(lambda: _run(command, clone).returncode == 0, "the edit counts")
+
+    grants.write_text(f"{text}  broken: [\n")
+    status = eventually(lambda: _faulty(clone), "the fault in `sentinel status`")
+    assert re.search(r"grants\.yaml:\d+: .*mend", status), status
+    assert "The last good policy stays" in status
+    assert _run(command, clone).returncode != DENIED
+
+
+def _faulty(clone: Path) -> str:
+    status = _run(".venv/bin/sentinel status", clone)
+    return status.stdout if status.returncode == 1 else ""
 
 
 @contextmanager
