@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -36,8 +35,6 @@ log = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
 SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
-# The thread that brings calls to the disk must not wait 5 ms for the interpreter, twice a write.
-DURABLE_SWITCH_SECONDS: Final = 0.0005
 UNDECIDED_NAME: Final = "undecided.jsonl"  # in the spool, as Envoy's bootstrap has it
 GRACE_SECONDS: Final = 1.0  # for Checks under way; Envoy keeps its log stream open for ever
 
@@ -90,8 +87,6 @@ class DecisionPoint:
         """
         settings = self._settings
         stamina.instrumentation.set_on_retry_hooks([])  # the emitter says what it has to say
-        if settings.audit_mode == "durable":
-            sys.setswitchinterval(DURABLE_SWITCH_SECONDS)
         await self.operations.start(settings.metrics_host, settings.metrics_port)
         await self._source.look()
         facts = self.policies.current.facts  # names the server where the settings do not
