@@ -55,6 +55,8 @@ def read_call(request: Request, headers: dict[str, str]) -> Call | Refusal:
         request: the HTTP request.
         headers: from `read_headers`.
     """
+    if "," in request.host:  # Envoy joins a repeated one
+        return Refusal(Reason.DUPLICATE_HEADER, "header host stands more than once")
     try:
         if request.method == "POST":
             check_media_type(headers)

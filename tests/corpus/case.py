@@ -60,6 +60,7 @@ class Case:
             tuple((name, value.encode("latin-1")) for name, value in headers),
             self.body,
             peer="127.0.0.1",
+            host=",".join(value for name, value in headers if name == "host"),
         )
 
 

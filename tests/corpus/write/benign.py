@@ -94,7 +94,7 @@ def requests() -> Iterator[Case]:
         for each, target in {
             "query": "/mcp?a=%2e%2e&b=//",
             "colon": "/a:b/mcp;v=1",
-            "tilde": "/~a/%7Eb",
+            "tilde": "/~a/b%7D",
         }.items():
             top = head(era, raw, tool="echo", line=f"POST {target} HTTP/1.1")
             yield Case(f"benign.path-{each}.{era}", "an ordinary path", top, raw)

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from tests.corpus.case import Case
-from tests.corpus.write.shape import CALL, ECHO, META, both, head, swap, text
+from tests.corpus.write.shape import CALL, ECHO, META, Headers, both, head, swap, text
 
 AGENT = "X-MCP-Agent-ID"
 
@@ -26,6 +26,7 @@ def twice() -> Iterator[Case]:
         "X-MCP-Human-ID": ["a", "b"],
         "X-MCP-Team-ID": ["a", "a"],
         "X-MCP-Agent-Session": ["a", "b"],
+        "Host": ["server.test", "evil.test"],
     }
     for name, values in pairs.items():
         modern_alone = name.startswith("Mcp-") and name in ("Mcp-Method", "Mcp-Name")
@@ -155,6 +156,7 @@ def mirrors() -> Iterator[Case]:
 def identities() -> Iterator[Case]:
     """Who calls is one header, exactly; admin could run refund."""
     denied, nobody = "no_matching_grant", "missing_identity"
+    malformed = "400 malformed_http"
     values = ["ADMIN", "Admin", "admin;", "admin,corpus-agent", "corpus-agent, admin", '"admin"']
     values += [
         "admin%00",
@@ -171,7 +173,7 @@ def identities() -> Iterator[Case]:
         reason = "tool_not_granted" if value.strip(" ") == "corpus-agent" else denied
         why = f"not the name that was granted ({value[:30]})"
         yield from both(f"identity.value-{number}", why, CALL, reason, {AGENT: sent})
-    for name, changes in {
+    unnamed: dict[str, Headers] = {
         "none": {AGENT: None},
         "empty": {AGENT: ""},
         "spaces": {AGENT: "   "},
@@ -183,17 +185,17 @@ def identities() -> Iterator[Case]:
         "forwarded-user": {AGENT: None, "X-Forwarded-User": "admin"},
         "basic": {AGENT: None, "Authorization": "Basic YWRtaW46YWRtaW4="},
         "bearer": {AGENT: None, "Authorization": "Bearer admin"},
-    }.items():
-        yield from both(f"identity.{name}", "nobody is named", CALL, nobody, dict(changes))
-    for name, changes in {
+    }
+    for name, changes in unnamed.items():
+        yield from both(f"identity.{name}", "nobody is named", CALL, nobody, changes)
+    beside: dict[str, Headers] = {
         "beside-forwarded": {"X-Forwarded-User": "admin", "X-Forwarded-For": "10.0.0.1"},
         "beside-envoy": {"X-Envoy-Original-Agent": "admin", "X-Envoy-Internal": "true"},
-        "connection-names-it": {"Connection": "x-mcp-agent-id"},
-        "connection-drops-type": {"Connection": "content-type, mcp-protocol-version"},
         "auth-headers": {"X-Ext-Authz": "allow", "X-Envoy-Auth-Partial-Body": "true"},
-    }.items():
+    }
+    for name, changes in beside.items():
         why = "what stands beside the identity changes nothing"
-        yield from both(f"identity.{name}", why, CALL, "tool_not_granted", dict(changes))
+        yield from both(f"identity.{name}", why, CALL, "tool_not_granted", changes)
     human = {AGENT: None, "X-MCP-Human-ID": "admin"}
     yield from both("identity.human", "a human of that name", CALL, denied, human)
     stated = swap(
@@ -204,23 +206,25 @@ def identities() -> Iterator[Case]:
     yield from both("identity.client-info", "self-reported", client, "tool_not_granted")
     for era in ("legacy", "modern"):
         raw = text(era).encode()
-        for name, line, changes in (
-            ("underscore", "POST /mcp HTTP/1.1", {AGENT: None, "X_MCP_Agent_ID": "admin"}),
-            ("underscore-beside", "POST /mcp HTTP/1.1", {"X-MCP-Agent_ID": "admin"}),
-            ("nul", "POST /mcp HTTP/1.1", {AGENT: "admin\0"}),
-            ("folded", "POST /mcp HTTP/1.1", {AGENT: "corpus-agent\r\n admin"}),
-            ("bare-cr", "POST /mcp HTTP/1.1", {AGENT: "corpus-agent\rX-MCP-Agent-ID: admin"}),
-            ("space-in-name", "POST /mcp HTTP/1.1", {"X-MCP-Agent-ID ": "admin"}),
-            ("control", "POST /mcp HTTP/1.1", {AGENT: "admin\x01"}),
-        ):
-            top = head(era, raw, dict(changes), line=line)
-            yield Case(
-                f"identity.{name}.{era}",
-                "some servers read it as the identity header",
-                top,
-                raw,
-                ("400 malformed_http",),
-                alone=False,
-            )
+        forged: dict[str, tuple[str, Headers]] = {
+            "underscore": (malformed, {AGENT: None, "X_MCP_Agent_ID": "admin"}),
+            "underscore-beside": (malformed, {"X-MCP-Agent_ID": "admin"}),
+            "nul": (malformed, {AGENT: "admin\0"}),
+            "control": (malformed, {AGENT: "admin\x01"}),
+            "space-in-name": (malformed, {"X-MCP-Agent-ID ": "admin"}),
+            "cr-in-name": (malformed, {"X-A\rX-MCP-Agent-ID": "admin"}),
+            "folded": (denied, {AGENT: "corpus-agent\r\n admin"}),
+            "bare-cr": (denied, {AGENT: "corpus-agent\rX-MCP-Agent-ID: admin"}),
+            "bare-cr-beside": ("tool_not_granted", {"X-A": "a\rX-MCP-Agent-ID: admin"}),
+            "hop-by-hop": (nobody, {"Connection": "x-mcp-agent-id"}),
+            "type-hop-by-hop": (
+                "unsupported_media_type",
+                {"Connection": "content-type, mcp-protocol-version"},
+            ),
+        }
+        for name, (expect, changes) in forged.items():
+            top = head(era, raw, changes)
+            why = "some servers read another identity in it"
+            yield Case(f"identity.{name}.{era}", why, top, raw, (expect,), alone=False)
         query = head(era, raw, {AGENT: None}, line="POST /mcp?X-MCP-Agent-ID=admin HTTP/1.1")
         yield Case(f"identity.query.{era}", "in the query", query, raw, (nobody,))

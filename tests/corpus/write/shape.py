@@ -1,6 +1,6 @@
 """The ordinary call that every case of the corpus bends, in both eras."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from tests.corpus.case import Case
@@ -17,7 +17,7 @@ CALL: Final = (
 )
 ECHO: Final = CALL.replace("refund", "echo")
 
-Headers = dict[str, str | list[str] | None]
+Headers = Mapping[str, str | list[str] | None]
 
 
 def text(era: str, template: str = CALL) -> str:
@@ -45,7 +45,7 @@ def head(
         tool: what the header Mcp-Name says: the tool that the server would run.
         changes: headers to set, to repeat (a list) or to leave out (None).
     """
-    headers: Headers = {
+    headers: dict[str, str | list[str] | None] = {
         "Host": "server.test",
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",

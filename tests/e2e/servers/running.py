@@ -1,0 +1,93 @@
+"""The corpus's servers as processes of their own, each on a free loopback port."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+SERVERS = ("python", "typescript-v1", "typescript-v2", "lenient-go")
+SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that keeps which tools ran.
+
+    Args:
+        name: of `SERVERS`.
+        port: on 127.0.0.1.
+    """
+
+    name: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def executed(self) -> list[str]:
+        """The tools that ran so far, in order."""
+        with urllib.request.urlopen(f"{self.url}/executed", timeout=SECONDS) as response:
+            tools: list[str] = json.loads(response.read())
+        return tools
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Server]:
+    """Run one server until the block ends.
+
+    Args:
+        folder: where a program may be built.
+    """
+    port = _free_port()
+    process = subprocess.Popen(_command(name, port, folder), cwd=FOLDER, stderr=subprocess.DEVNULL)
+    try:
+        await_listening(process, ("127.0.0.1", port))
+        yield Server(name, port)
+    finally:
+        stop(process)
+
+
+def _command(name: str, port: int, folder: Path) -> Sequence[str]:
+    if name == "python":
+        return (sys.executable, str(FOLDER / "python_server.py"), str(port))
+    if name == "lenient-go":
+        built = folder / "lenient"
+        subprocess.run(("go", "build", "-o", built, "."), cwd=FOLDER / name, check=True)
+        return (str(built), str(port))
+    return ("node", "typescript/server.mjs", name.rpartition("-")[2], str(port))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def await_listening(process: subprocess.Popen[bytes], address: tuple[str, int] | str) -> None:
+    """Wait until the process listens: (host, port), or the path of a socket file."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the process ended with {process.returncode}"
+        with socket.socket(family) as probe:
+            if probe.connect_ex(address) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on {address} within {SECONDS} s")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started here."""
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
