@@ -19,9 +19,10 @@ from authlib.oauth2.rfc6749 import ClientCredentialsGrant, ClientMixin
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from flask import Flask, Response, jsonify
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import ECKey, KeySet, RSAKey
 from werkzeug.serving import BaseWSGIServer, make_server
 
+Key = RSAKey | ECKey
 SECRET = "of-every-client"
 
 
@@ -78,7 +79,7 @@ class Provider:
     """
 
     audience: str
-    published: list[RSAKey] = field(default_factory=list)
+    published: list[Key] = field(default_factory=list)
     signing: RSAKey = field(init=False)
     fetched: int = 0
     port: int = 0
@@ -100,7 +101,7 @@ class Provider:
         self.published = [*self.published, key]
         return key
 
-    def withdraw(self, key: RSAKey) -> None:
+    def withdraw(self, key: Key) -> None:
         """Serve a key no longer."""
         self.published = [each for each in self.published if each is not key]
 
@@ -124,10 +125,10 @@ class Provider:
         every = valid | {"sub": "alice", "client_id": "ops", **changed}
         return {name: value for name, value in every.items() if value is not None}
 
-    def sign(self, claims: Mapping[str, Any], **header: Any) -> str:
-        """Sign any claims with the key that it signs with."""
+    def sign(self, claims: Mapping[str, Any], key: Key | None = None, **header: Any) -> str:
+        """Sign any claims, with the key that it signs with or another."""
         kid = self.signing.kid
-        return jwt.encode({"alg": "RS256", "kid": kid, **header}, dict(claims), self.signing)
+        return jwt.encode({"alg": "RS256", "kid": kid, **header}, dict(claims), key or self.signing)
 
     def start(self) -> None:
         """Serve, on the port that it had before."""
