@@ -1,4 +1,4 @@
-"""The reference MCP server with one more tool, which tells in a file how its call ended.
+"""The reference MCP server with two more tools: one tells in a file how its call ended.
 
 `PORT=3000 python -m tests.tools.watched_server FOLDER`.
 """
@@ -22,7 +22,7 @@ def tell(call: str) -> None:
 
 
 def build_watched_server() -> MCPServer:
-    """The reference server and `wait_for_ever`, which ends only by being cancelled."""
+    """The reference server and tools for what the public suite does not ask for."""
     watched = build_server()
 
     @watched.tool(structured_output=False)
@@ -37,6 +37,12 @@ def build_watched_server() -> MCPServer:
         except anyio.get_cancelled_exc_class():
             tell(call)
             raise
+
+    @watched.tool(structured_output=False)
+    async def announce(context: Context, uri: str) -> str:
+        """Tell a legacy client, on the stream that no call owns, that a resource changed."""
+        await context.session.send_resource_updated(uri)
+        return "announced"
 
     return watched
 
