@@ -25,21 +25,16 @@ REFUND = {"action": "call_tool", "name": "refund_invoice", "arguments": {"number
 DEMO_ACCESS = Path(__file__).parents[2] / "backend" / "demo" / "access"
 TOLD = "ended"  # the file that a cancelled call writes
 
+# Requests come last: a client that closes its session overtakes notifications under way.
 # What must pass and be answered as by the server itself, in this order, in one session; the
 # two denied calls stand between.
 PASSING: Mapping[str, dict[str, Any]] = {
     "connect": {"action": "connect"},
     "tools": {"action": "list_tools"},
-    "call": ECHO,
-    "structured": {"action": "call_tool", "name": "list_invoices"},
-    "resources": {"action": "list_resources"},
-    "resource": {"action": "read_resource", "uri": "invoices://INV-1001"},
-    "no resource": {"action": "read_resource", "uri": "nothing://here"},
-    "prompts": {"action": "list_prompts"},
-    "prompt": {
-        "action": "get_prompt",
-        "name": "payment_reminder",
-        "arguments": {"customer": "Acme"},
+    "notification": {
+        "action": "notify",
+        "method": "notifications/progress",
+        "params": {"progressToken": "mine", "progress": 1},
     },
     "progress": {
         "action": "call_tool",
@@ -53,10 +48,16 @@ PASSING: Mapping[str, dict[str, Any]] = {
         "arguments": {"call": TOLD},
         "after_progress": 2,
     },
-    "notification": {
-        "action": "notify",
-        "method": "notifications/progress",
-        "params": {"progressToken": "mine", "progress": 1},
+    "call": ECHO,
+    "structured": {"action": "call_tool", "name": "list_invoices"},
+    "resources": {"action": "list_resources"},
+    "resource": {"action": "read_resource", "uri": "invoices://INV-1001"},
+    "no resource": {"action": "read_resource", "uri": "nothing://here"},
+    "prompts": {"action": "list_prompts"},
+    "prompt": {
+        "action": "get_prompt",
+        "name": "payment_reminder",
+        "arguments": {"customer": "Acme"},
     },
 }
 DENIED: Mapping[str, dict[str, Any]] = {
