@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Protocol
 
 import grpc
-import pygrpc_native.aio
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
@@ -18,6 +17,7 @@ from extauthz.core.decide import Snapshot, failed
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked
+from extauthz.nativeserver import NativeServer
 from extauthz.request import to_asked, to_request
 from extauthz.response import to_response
 from protos.gen.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
@@ -28,6 +28,7 @@ from protos.gen.external_auth_pb2_grpc import (
 )
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+CHECK = f"/{SERVICE}/Check"
 MAX_BODY_BYTES = 4 << 20  # Envoy's max_request_bytes
 MAX_HEADER_BYTES = 1 << 20  # far above what Envoy lets through, names and framing included
 
@@ -94,7 +95,7 @@ def create_server(kind: Kind, max_body_bytes: int = MAX_BODY_BYTES) -> grpc.aio.
         ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
     ]
     if kind is Kind.NATIVE:
-        return pygrpc_native.aio.server(options=options)
+        return NativeServer(CHECK, max_body_bytes + MAX_HEADER_BYTES, options)
     return grpc.aio.server(options=options)
 
 
@@ -136,7 +137,7 @@ def listen(server: grpc.aio.Server, address: str) -> int:
         raise Invalid(
             "address",
             f"`{address}` cannot be bound",
-            "name a free port, or a socket file of at most 107 bytes in a folder that exists",
+            "name a free port, or a socket file of at most 103 bytes in a folder that exists",
         ) from error
     finally:
         os.umask(before)

@@ -15,7 +15,7 @@ from extauthz.core.config import setting
 from extauthz.core.errors import Invalid
 
 UNIX: Final = "unix:"
-_MOST_SOCKET_PATH_BYTES: Final = 107  # what the kernel takes
+_MOST_SOCKET_PATH_BYTES: Final = 103  # what the kernel takes, less a suffix (nativeserver.py)
 
 
 def check_address(value: str) -> str:

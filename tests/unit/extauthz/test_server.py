@@ -1,5 +1,6 @@
 """The real service on a socket, called by a real gRPC client."""
 
+import asyncio
 import json
 import logging
 import os
@@ -60,12 +61,15 @@ class Audit:
     recorded: list[tuple[Asked, Decision]] = field(default_factory=list)
     outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
     away: bool = False
+    disk: asyncio.Event | None = None  # what recording waits for
 
     async def record(self, asked: Asked, decision: Decision) -> Decision:
         decision = replace(decision, id=f"id-{len(self.recorded)}")
         if self.away:
             decision = replace(decision, effect=Effect.DENY, reason=Reason.AUDIT_UNAVAILABLE)
         self.recorded.append((asked, decision))
+        if self.disk:
+            await self.disk.wait()
         return decision
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
@@ -80,6 +84,7 @@ class Running:
     socket_file: Path
     policies: Policies
     audit: Audit
+    server: grpc.aio.Server
 
     async def check(self, message: CheckRequest) -> CheckResponse:
         answer: CheckResponse = await AuthorizationStub(self.channel).Check(message, timeout=20)
@@ -103,7 +108,7 @@ async def running(kind: Kind) -> AsyncIterator[Running]:
         listen(server, f"unix://{path}")
         await server.start()
         async with grpc.aio.insecure_channel(f"unix://{path}") as channel:
-            yield Running(channel, path, policies, audit)
+            yield Running(channel, path, policies, audit, server)
         await server.stop(None)
 
 
@@ -189,6 +194,34 @@ async def test_the_audit_trail_may_deny(running: Running) -> None:
     running.audit.away = True
     response = await running.check(call())
     assert (reason(response), response.denied_response.status.code) == ("audit_unavailable", 503)
+
+
+async def test_a_call_that_waits_for_the_disk_holds_up_no_other(running: Running) -> None:
+    """In durable mode one is answered while another waits; stopping lets that one finish."""
+    running.audit.disk = disk = asyncio.Event()
+    first = asyncio.create_task(running.check(call()))
+    while not running.audit.recorded:
+        await asyncio.sleep(0)
+    running.audit.disk = None
+    assert reason(await running.check(call())) == "allowed"
+    stopping = asyncio.create_task(running.server.stop(20))
+    await asyncio.sleep(0)
+    assert not first.done()
+    disk.set()
+    assert (await first).dynamic_metadata.fields["decision_id"].string_value == "id-0"
+    await stopping
+
+
+async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
+    """Its call is recorded, and the next one is answered."""
+    running.audit.disk = disk = asyncio.Event()
+    first = asyncio.create_task(running.check(call()))
+    while not running.audit.recorded:
+        await asyncio.sleep(0)
+    first.cancel()
+    disk.set()
+    assert reason(await running.check(call())) == "allowed"
+    assert len(running.audit.recorded) == 2
 
 
 async def test_an_empty_message_is_denied(running: Running) -> None:
