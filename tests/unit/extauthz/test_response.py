@@ -10,8 +10,8 @@ from mcp_types import JSONRPCError, UnsupportedProtocolVersionErrorData
 from extauthz.core.decision import Decision, DenyStyle, Effect, PolicyFacts, Trust
 from extauthz.core.methods import KNOWN_VERSIONS, MODERN_VERSIONS
 from extauthz.core.reasons import Reason
-from extauthz.core.request import NO_CALL, Call, Era, Kind
-from extauthz.response import ANSWERS, DENIAL_META, DENIED, OUTAGE, to_response
+from extauthz.core.request import NO_CALL, Call, Era, Identity, Kind
+from extauthz.response import ANSWERS, DENIAL_META, DENIED, OUTAGE, OVERWRITE, to_response
 from protos.gen.external_auth_pb2 import CheckResponse
 
 OK, PERMISSION_DENIED, UNAVAILABLE = 0, 7, 14
@@ -241,6 +241,32 @@ def test_a_missing_or_bad_token_is_challenged(reason: Reason) -> None:
     response = to_response(denied(reason))
     assert response.denied_response.status.code == 401
     assert headers(response)["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    ("reason", "challenge"),
+    [
+        (Reason.MISSING_BEARER_TOKEN, 'Bearer resource_metadata="https://h/m"'),
+        (Reason.INVALID_TOKEN, 'Bearer error="invalid_token", resource_metadata="https://h/m"'),
+    ],
+)
+def test_a_challenge_tells_where_to_sign_in(reason: Reason, challenge: str) -> None:
+    """The URL of the server's metadata, as one more parameter of the one challenge."""
+    decision = replace(denied(reason), resource_metadata="https://h/m")
+    assert headers(to_response(decision))["www-authenticate"] == challenge
+
+
+def test_a_verified_identity_replaces_the_clients_headers() -> None:
+    """In mode oauth: what the token names is set, what it does not name is taken off."""
+    facts = PolicyFacts(identity_headers=("x-h", "x-a", "x-t", "x-s"), sets_identity=True)
+    who = Identity(human_id="zoë", session_id="s")
+    passed = to_response(Decision(Effect.ALLOW, Reason.ALLOWED, facts, identity=who)).ok_response
+    assert [(o.header.key, o.header.value) for o in passed.headers] == [
+        ("x-h", "zoë"),
+        ("x-s", "s"),
+    ]
+    assert {o.append_action for o in passed.headers} == {OVERWRITE}
+    assert list(passed.headers_to_remove) == ["x-a", "x-t"]
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r not in OUTAGES])

@@ -178,15 +178,13 @@ class TestRefused:
 
     @settings(deadline=None)
     @given(
-        st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.text())
+        st.sampled_from(sorted(CLAIMS)),
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just([AUDIENCE]),
     )
-    def test_any_claim(self, value: Any) -> None:
+    def test_any_claim(self, name: str, value: Any) -> None:
         """Claims of any type, signed by the provider: an identity or a refusal."""
-        for name in CLAIMS:
-            token = compact(
-                {"alg": "RS256", "kid": "rsa"}, {**CLAIMS, name: value}, rs256(RSA.private_key)
-            )
-            verifier().verify(token, NOW)
+        header = {"alg": "RS256", "kid": "rsa"}
+        verifier().verify(compact(header, {**CLAIMS, name: value}, rs256(RSA.private_key)), NOW)
 
     @pytest.mark.parametrize("header", ["x", "é", "{}", '{"alg":"RS256"}'])
     def test_no_keys_yet(self, header: str) -> None:
