@@ -1,15 +1,20 @@
 """What passes through is counted, under labels that callers cannot multiply."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
+from extauthz.core.refusals import Refusal
 from extauthz.core.request import Call
-from extauthz.metrics import MeteredAudit, Name, StateCollector
+from extauthz.emitter import EmitterOptions
+from extauthz.metrics import MeteredAudit, Name, StateCollector, UndecidedCollector
 from extauthz.sources.policies import Policies
+from extauthz.undecided import OpenCalls, Tail, TailCause
 
 FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
 ALLOW = Decision(Effect.ALLOW, Reason.ALLOWED, FACTS, call=Call(method="tools/call", tool="x"))
@@ -89,3 +94,25 @@ def test_state() -> None:
     known = {"namespace": "home", "server": "demo", "cluster": "c", "team_id": "t"}
     assert value(registry, Name.RELOADS, **known, result="success") == 0
     assert value(registry, Name.FAULTS) == 0
+
+
+async def test_undecided_requests(tmp_path: Path) -> None:
+    """What never reached Check counts by reason, what no event tells of by cause."""
+    log = tmp_path / "undecided.jsonl"
+    tail = Tail(
+        log,
+        1 << 20,
+        EmitterOptions("http://127.0.0.1:1/events", tmp_path),
+        facts=lambda: FACTS,
+        calls=OpenCalls(Trail(), 10),
+        clock=time.time,
+    )
+    tail.sent[Refusal.REQUEST_TOO_LARGE] += 2
+    tail.dropped[TailCause.OVERFLOW] += 3
+    log.write_bytes(b"x" * 5000)
+    registry = CollectorRegistry()
+    registry.register(UndecidedCollector(tail))
+    assert value(registry, Name.UNDECIDED, reason="request_too_large") == 2
+    assert value(registry, Name.UNDECIDED, reason="gateway_error") == 0
+    assert value(registry, Name.UNDECIDED_DROPPED, cause="undecided_overflow") == 3
+    assert value(registry, Name.UNDECIDED_BYTES) == log.stat().st_blocks * 512
