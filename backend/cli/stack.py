@@ -94,6 +94,7 @@ class Stack:
             check_socket=CHECK_SOCKET,
             admin_socket=ADMIN_SOCKET,
             undecided_log=UNDECIDED_LOG,
+            check_seconds=5.0,  # a busy laptop may stall a process for longer than a pod's second
         )
         (self.folder.root / ENVOY_CONFIG).write_text(to_json(sidecar(options)))
 
