@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
 
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
 from tests.tools.forgeries import forged_tokens
-from tests.tools.oidc_provider import Provider, provider
+from tests.tools.oidc_provider import Provider, certify, provider
 from tests.tools.point_process import RunningPoint, running_point, until
 from tests.tools.raw_http import RawResponse, exchange, get, post
 from tests.tools.recording_server import RecordingServer, recording
@@ -64,10 +65,10 @@ class Stack:
 
 
 @contextmanager
-def stack(issuer: Provider, **environ: str) -> Iterator[Stack]:
+def stack(issuer: Provider, hops: int = 0, **environ: str) -> Iterator[Stack]:
     with ExitStack() as opened:
         server = opened.enter_context(recording())
-        envoy = opened.enter_context(running_sidecar(server.url))
+        envoy = opened.enter_context(running_sidecar(server.url, trusted_hops=hops))
         access = ACCESS.format(issuer=issuer.issuer, audience=AUDIENCE)
         settings = {"JWKS_ALLOW_LOOPBACK_HTTP": "true", "JWKS_COOLDOWN_SECONDS": "0.1", **environ}
         point = opened.enter_context(running_point(envoy.folder, access, **settings))
@@ -242,6 +243,18 @@ def test_operators_see_the_keys(here: Stack) -> None:
     assert (told["issuer"], told["ready"]) == (here.provider.issuer, True)
     assert here.point.ask("/ready")[0] == 200
     assert f"mcp_gateway_token_keys {told['keys']}.0" in here.point.ask("/metrics")[1]
+
+
+def test_keys_over_https_and_tls_in_front(tmp_path: Path) -> None:
+    """A private authority is named by SSL_CERT_FILE; behind TLS the challenge says https."""
+    files = certify(tmp_path)
+    settings = {"SSL_CERT_FILE": str(files[0]), "JWKS_ALLOW_LOOPBACK_HTTP": "false"}
+    with provider(AUDIENCE, files) as issuer, stack(issuer, 1, **settings) as here:
+        token = issuer.sign(issuer.claims())
+        until(lambda: here.reason(token) == "allowed", "keys are fetched over https")
+        answer = here.call(headers="X-Forwarded-Proto: https\r\n")
+        (challenge,) = answer.values("www-authenticate")
+        assert challenge == f"Bearer resource_metadata={METADATA}".replace("http:", "https:")
 
 
 def test_keys_rotate_under_load() -> None:

@@ -11,12 +11,20 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from json import loads
+from pathlib import Path
 from typing import Any
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import ClientCredentialsGrant, ClientMixin
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from flask import Flask, Response, jsonify
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
@@ -76,6 +84,7 @@ class Provider:
         audience: of the tokens that it issues.
         published: keys that it serves; `signing`: the one that it signs with.
         fetched: how often its keys were asked for.
+        certificate: files of the certificate and its key; serves https where they are given.
     """
 
     audience: str
@@ -84,6 +93,7 @@ class Provider:
     fetched: int = 0
     port: int = 0
     clients: dict[str, Client] = field(default_factory=dict)
+    certificate: tuple[Path, Path] | None = None
     _server: BaseWSGIServer | None = None
 
     def __post_init__(self) -> None:
@@ -92,7 +102,8 @@ class Provider:
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def publish(self) -> RSAKey:
         """Make a key and serve it, beside those before it."""
@@ -134,7 +145,9 @@ class Provider:
         """Serve, on the port that it had before."""
         os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # loopback needs no TLS
         app = Flask(__name__)
-        self._server = make_server("127.0.0.1", self.port, app, threaded=True)
+        self._server = make_server(
+            "127.0.0.1", self.port, app, threaded=True, ssl_context=self._files()
+        )
         self.port = self._server.server_port
         self._route(app)  # what the routes say needs the port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -145,6 +158,9 @@ class Provider:
         if server:
             server.shutdown()
             server.server_close()
+
+    def _files(self) -> tuple[str, str] | None:
+        return (str(self.certificate[0]), str(self.certificate[1])) if self.certificate else None
 
     def _route(self, app: Flask) -> None:
         server = AuthorizationServer(app, query_client=self.clients.get, save_token=lambda *_: None)
@@ -170,10 +186,32 @@ class Provider:
         return jsonify(KeySet(list(self.published)).as_dict(private=False))
 
 
+def certify(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "provider under test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "provider.pem", folder / "provider.key"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files[1].write_bytes(pem)
+    return files
+
+
 @contextmanager
-def provider(audience: str) -> Iterator[Provider]:
+def provider(audience: str, certificate: tuple[Path, Path] | None = None) -> Iterator[Provider]:
     """Serve on a free loopback port."""
-    running = Provider(audience)
+    running = Provider(audience, certificate=certificate)
     try:
         yield running
     finally:

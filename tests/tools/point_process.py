@@ -109,6 +109,7 @@ def running_point(folder: Path, access: str, **environ: str) -> Iterator[Running
 def _metrics_port(point: RunningPoint) -> int:
     assert point.process.poll() is None, point.log.read_text()
     for line in point.log.read_text().rpartition("\n")[0].splitlines():
+        assert line.startswith("{"), point.log.read_text()
         said = json.loads(line)
         if said["message"] == "decision point runs":
             return int(said["metrics_port"])
