@@ -119,7 +119,11 @@ class SidecarOptions(ListenerOptions):
     upstream: Upstream = option(  # noqa: RUF009
         Upstream("127.0.0.1", 8090), "the MCP server: http://host:port, https://…, unix:path"
     )
-    host_rewrite: str = option("", "Host header that the server sees; empty leaves the client's")
+    host_rewrite: str = option(
+        "",
+        "Host header that the server sees; empty leaves the client's, and so does a listener on "
+        "loopback where that is no loopback name",
+    )
     upstream_ca_file: str = option(
         "/etc/ssl/certs/ca-certificates.crt", "authorities that an https upstream is checked by"
     )

@@ -1,5 +1,8 @@
 """The Envoy in front of one MCP server: every request is decided before it passes."""
 
+import ipaddress
+from collections.abc import Iterable
+
 from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 from envoy_data_plane.envoy.config.core.v3 import ApiVersion
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -23,6 +26,7 @@ from envoy_bootstrap.replies import rpc_replies
 from envoy_bootstrap.typed import seconds
 
 _SERVER = "mcp-server"
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def sidecar(options: SidecarOptions) -> Bootstrap:
@@ -64,14 +68,25 @@ def _ext_authz(options: SidecarOptions) -> HttpFilter:
 
 
 def _routes(options: SidecarOptions) -> RouteConfiguration:
+    config = RouteConfiguration(name="mcp", request_headers_to_remove=[*ENVOY_REQUEST_HEADERS])
+    if options.host_rewrite and ipaddress.ip_address(options.listen_address).is_loopback:
+        # Who reaches loopback by another name is a web page whose name was made to point here
+        # (DNS rebinding). Rewritten, the server would take it for its own; as sent, it refuses it.
+        config.ignore_port_in_host_matching = True
+        config.virtual_hosts = [
+            _host("mcp", _LOOPBACK_NAMES, options.host_rewrite),
+            _host("foreign", "*"),
+        ]
+    else:
+        config.virtual_hosts = [_host("mcp", "*", options.host_rewrite)]
+    return config
+
+
+def _host(name: str, domains: Iterable[str], rewrite: str = "") -> VirtualHost:
     # One route for everything: no path is exempt. A legacy event stream has no end,
     # hence no timeout; a call is not repeated, for it may have had its effect.
     action = RouteAction(cluster=_SERVER, timeout=seconds(0))
-    if options.host_rewrite:
-        action.host_rewrite_literal = options.host_rewrite
+    if rewrite:
+        action.host_rewrite_literal = rewrite
     route = Route(match=RouteMatch(prefix="/"), route=action)
-    return RouteConfiguration(
-        name="mcp",
-        virtual_hosts=[VirtualHost(name="mcp", domains=["*"], routes=[route])],
-        request_headers_to_remove=list(ENVOY_REQUEST_HEADERS),
-    )
+    return VirtualHost(name=name, domains=[*domains], routes=[route])

@@ -110,14 +110,17 @@ def test_draining_lets_streams_end(server: RecordingServer) -> None:
 
 
 def test_host_is_rewritten_when_asked(server: RecordingServer) -> None:
-    """A server that insists on its own Host gets it."""
+    """A server that insists on its own Host gets it, but not for a page that rebinds its name."""
+    sent = ["127.0.0.1", "LocalHost:8091", "[::1]:8091", "evil.test", "localhost.evil.test:8091"]
     server.reset()
     with (
         running_sidecar(server.url, host_rewrite="localhost:8090") as envoy,
         serving(DecisionStub(), envoy.check_socket),
     ):
-        exchange(envoy.port, post())
-    assert server.requests[0].values("host") == ["localhost:8090"]
+        for host in sent:
+            exchange(envoy.port, post().replace(b"server.test", host.encode()))
+    seen = [value for request in server.requests for value in request.values("host")]
+    assert seen == ["localhost:8090"] * 3 + sent[3:]
 
 
 def test_a_deep_folder_does_not_matter(server: RecordingServer, tmp_path: Path) -> None:

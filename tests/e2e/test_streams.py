@@ -154,6 +154,17 @@ def early(stack: Stack) -> Iterator[tuple[float, Session, Iterator[httpx2.Server
         yield time.monotonic(), session, events
 
 
+def test_a_page_that_rebinds_its_name_is_refused(stack: Stack) -> None:
+    """The server's own check of the Host header holds behind the gate."""
+    session = Session(stack.url)
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    answers = [
+        session.client.post(stack.url, json=ping, headers={"Host": host})
+        for host in ("localhost:1", "evil.test")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 421]
+
+
 def test_a_session_stream_is_left_and_resumed(stack: Stack) -> None:
     """The server sees that the client left; coming back, it gets what it missed, then the rest."""
     session = Session(stack.url)
