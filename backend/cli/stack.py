@@ -89,7 +89,7 @@ class Stack:
             listen_address=HOST,
             listen_port=self.ports.mcp,
             upstream=Upstream.parse(f"{parts.scheme}://{parts.netloc}"),
-            # Servers on loopback answer no Host but their own, some not even ours with its port.
+            # Servers on loopback answer their own Host only (DNS rebinding), some with its port.
             host_rewrite="" if "[" in parts.netloc else parts.netloc,  # no IPv6 literals
             check_socket=CHECK_SOCKET,
             admin_socket=ADMIN_SOCKET,
