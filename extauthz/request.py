@@ -17,17 +17,18 @@ _TRACEPARENT = re.compile(
 
 def to_request(message: CheckRequest) -> Request:
     """Take over what Envoy read, byte for byte; nothing is interpreted."""
-    http = message.attributes.request.http
+    attributes = message.attributes
+    http = attributes.request.http
     headers = _headers(http)
     return Request(
-        method=http.method,
-        path=http.path,
-        headers=headers,
-        body=http.raw_body or http.body.encode(),
-        peer=message.attributes.source.address.socket_address.address,
-        id=_request_id(headers) or http.id,
-        host=http.host,
-        scheme=http.scheme,
+        http.method,
+        http.path,
+        headers,
+        http.raw_body or http.body.encode(),
+        attributes.source.address.socket_address.address,
+        _request_id(headers) or http.id,
+        http.host,
+        http.scheme,
     )
 
 
@@ -45,9 +46,11 @@ def _headers(http: AttributeContext.HttpRequest) -> tuple[tuple[str, bytes], ...
     """Headers in order, without HTTP/2's pseudo-headers (method and path stand elsewhere)."""
     if http.HasField("header_map"):
         return tuple(
-            (header.key.lower(), header.raw_value or header.value.encode())
-            for header in http.header_map.headers
-            if not header.key.startswith(":")
+            [
+                (key.lower(), header.raw_value or header.value.encode())
+                for header in http.header_map.headers
+                if (key := header.key)[:1] != ":"
+            ]
         )
     # Envoy without `encode_raw_headers`: duplicates are merged, bytes beyond UTF-8 replaced.
     return tuple(
@@ -59,8 +62,10 @@ def _headers(http: AttributeContext.HttpRequest) -> tuple[tuple[str, bytes], ...
 
 def _request_id(headers: tuple[tuple[str, bytes], ...]) -> str:
     """Envoy's x-request-id, by which its access logs name the request; `http.id` is another."""
-    found = (value for name, value in headers if name == "x-request-id")
-    return next(found, b"").decode("utf-8", "replace")
+    for name, value in headers:
+        if name == "x-request-id":
+            return value.decode("utf-8", "replace")
+    return ""
 
 
 def _trace_id(request: Request) -> str:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, NOBODY, Call, Identity
+from extauthz.core.value import value
 
 
 class Effect(StrEnum):
@@ -22,7 +23,7 @@ class DenyStyle(StrEnum):
     HTTP_403 = "http_403"  # the status and body of mcp-runtime's own gateway
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObjectRef:
     """A namespaced object."""
 
@@ -33,7 +34,7 @@ class ObjectRef:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Trust:
     """Trust levels of one evaluation: `low`, `medium`, `high`, or empty where not reached."""
 
@@ -83,7 +84,7 @@ class PolicyFacts:
 NO_TRUST = Trust()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decision:
     """One decision, with all that explains it.
 

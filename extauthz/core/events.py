@@ -10,6 +10,7 @@ import orjson
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
 from extauthz.core.times import parse_instant
+from extauthz.core.value import value
 
 MAX_NAME_BYTES = 256  # identities and tool names in events
 MAX_PATH_BYTES = 1024
@@ -63,7 +64,7 @@ class Envelope:
         return orjson.dumps(members)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Asked:
     """What an event keeps of the HTTP request; the body and the headers are gone.
 
@@ -80,7 +81,7 @@ class Asked:
     trace_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """How a call ended, from Envoy's access log.
 

@@ -89,7 +89,7 @@ def _read_message(message: Any, headers: dict[str, str]) -> Call | Refusal:
     _check_case(message, _ENVELOPE, _ENVELOPE)
     if message.get("jsonrpc") != "2.0":
         return Refusal(Reason.INVALID_ENVELOPE, 'member jsonrpc must be "2.0"')
-    if sum(name in message for name in ("method", "result", "error")) > 1:
+    if ("method" in message) + ("result" in message) + ("error" in message) > 1:
         return Refusal(
             Reason.AMBIGUOUS_MESSAGE, "a message has one of method, result and error, not several"
         )

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from extauthz.core.decision import Effect, ObjectRef, PolicyFacts
 from extauthz.core.request import Identity
+from extauthz.core.value import value
 
 RANKS = {"low": 1, "medium": 2, "high": 3}
 LEVELS = {rank: level for level, rank in RANKS.items()}
@@ -16,6 +17,7 @@ SubjectKey = tuple[str, str, str]  # human, agent, team; empty where the subject
 
 # Up to so many grants of one subject are looked through; more are indexed by tool.
 _SMALL = 16
+_ANYBODY = ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Tool:
 UNDECLARED = Tool(rank=RANKS["low"], side_effect="", risk="")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rule:
     """What a grant says of one tool. `rank`: required trust, 0 when unset."""
 
@@ -41,7 +43,7 @@ class Rule:
 COVERS = Rule(deny=False, rank=0)  # what a grant without rules says of every tool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Grant:
     """A grant, ready to be evaluated.
 
@@ -72,7 +74,7 @@ class Grant:
         return COVERS if self.rules is None else self.rules.get(tool)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Session:
     """A session, ready to be evaluated. `rank`: consented trust."""
 
@@ -204,8 +206,9 @@ class Policy:
     def matching(self, identity: Identity) -> Iterator[SubjectGrants]:
         """The grants whose every set field equals the identity's: at most seven look-ups."""
         human, agent, team = identity.human_id, identity.agent_id, identity.team_id
-        for h in {human, ""}:
-            for a in {agent, ""}:
-                for t in {team, ""}:
-                    if (h or a or t) and (found := self.grants.get((h, a, t))):
+        grants = self.grants
+        for h in (human, "") if human else _ANYBODY:
+            for a in (agent, "") if agent else _ANYBODY:
+                for t in (team, "") if team else _ANYBODY:
+                    if found := grants.get((h, a, t)):  # nothing is indexed for an empty subject
                         yield found

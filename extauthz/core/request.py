@@ -1,10 +1,11 @@
 """What reaches the gate, before and after it is read."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from extauthz.core.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value(frozen=True, slots=True)
 class Request:
     """One HTTP request as Envoy hands it over; no meaning is read into it yet.
 
@@ -44,7 +45,7 @@ class Era(StrEnum):
     MODERN = "modern"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Call:
     """What the message asks for; the outcome of the strict parse.
 
@@ -72,7 +73,7 @@ class Call:
         return self.method in {"tools/call", "call_tool"}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Identity:
     """Who calls. Empty fields are unknown; values compare exactly."""
 
