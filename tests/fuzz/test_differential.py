@@ -2,6 +2,7 @@
 
 import json
 from itertools import permutations
+from operator import itemgetter
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -15,7 +16,7 @@ from tests.corpus.case import corpus_policy, load
 from tests.fuzz.invariants import build_request, check
 from tests.fuzz.readings import tool_calls
 
-EXAMPLES = 2_000
+EXAMPLES = 1_500
 SNAPSHOT = Snapshot.of(corpus_policy())
 VERSION = "io.modelcontextprotocol/protocolVersion"
 LONG_S = "\u017f"
@@ -41,13 +42,25 @@ methods = st.sampled_from(
 )
 ids = st.sampled_from(["1"] * 20 + ['"a"', "null", "1.0", "9007199254740993"])
 scalars = st.sampled_from(
-    ["1", '"a"', "null", "1.5", "1e2", '"\\ud83d\\ude00"', "1e999", '"\\ud800"']
+    [
+        "1",
+        "-0.0",
+        "0.1",
+        "1e2",
+        "12345678901234567890",
+        '"a"',
+        "null",
+        '"\\ud83d\\ude00"',
+        "1e999",
+        '"\\ud800"',
+    ]
 )
+keys = st.sampled_from(['"text"'] * 9 + ['"TEXT"', '"te\\u0078t"', '"name"', '"Method"', '""'])
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda each: f"[{','.join(each)}]"),
-        st.lists(st.tuples(name("text"), inner), max_size=3).map(joined),
+        st.lists(st.tuples(keys, inner), max_size=3, unique_by=itemgetter(0)).map(joined),
     ),
     max_leaves=5,
 )
@@ -67,13 +80,13 @@ def members(draw: st.DrawFn, wanted: dict[str, st.SearchStrategy[str]]) -> str:
 
 versions = st.sampled_from(['"2026-07-28"'] * 6 + ['"2025-11-25"'])
 metas = st.one_of(st.just("{}"), members({VERSION: versions}))
-arguments = st.lists(st.tuples(name("text"), values), max_size=2).map(joined)
+arguments = st.lists(st.tuples(keys, values), max_size=2, unique_by=itemgetter(0)).map(joined)
 params = members({"name": tools, "arguments": arguments, "_meta": metas})
 messages = members({"jsonrpc": st.just('"2.0"'), "id": ids, "method": methods, "params": params})
-bodies = st.one_of(
-    *[messages] * 8,
-    st.tuples(messages, messages).map(lambda pair: f"[{','.join(pair)}]"),
-    st.tuples(messages, st.sampled_from(["", "\n", " \x00", "x"]), messages).map("".join),
+# One message, or two: in a batch, or one after the other.
+TWO = ("[{},{}]", "{}{}", "{}\n{}", "{} \0{}", "{}x{}")
+bodies = st.sampled_from(["{}"] * 30 + list(TWO)).flatmap(
+    lambda form: st.tuples(*[messages] * form.count("{}")).map(lambda each: form.format(*each))
 )
 # Mostly headers that agree with some call: legacy, and modern with and without names.
 selectors = st.one_of(st.sampled_from([0, 3, 3, 4 | 1 << 3 | 1 << 5]), st.integers(0, 127))
