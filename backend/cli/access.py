@@ -1,15 +1,20 @@
 """An access directory, or one file of it, as the command line reads it."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.cli.state import StateFolder
 from extauthz.core.accessdir import find
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.manifests import Fault, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.render import render
 from extauthz.core.times import format_instant
+
+STARTER = Path(__file__).parent / "starter.yaml"
+DEMO_ACCESS = Path(__file__).parents[1] / "demo" / "access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,18 @@ def choose_server(access: Access, wanted: str, where: Path) -> MCPServer:
         names = ", ".join(by_name)
         raise Invalid("--server", f"`{where}` has several MCPServers ({names})", "name one")
     return next(iter(by_name.values()))
+
+
+def default_access(folder: StateFolder, *, is_demo: bool) -> Path:
+    """An access directory in the state folder, with objects to begin with; never overwritten."""
+    access = folder.access if is_demo else folder.own_access
+    if not access.exists():
+        if is_demo:
+            shutil.copytree(DEMO_ACCESS, access)
+        else:
+            access.mkdir()
+            shutil.copy(STARTER, access / STARTER.name)
+    return access
 
 
 def _read(file: Path) -> tuple[tuple[Placed, ...], tuple[Fault, ...]]:

@@ -175,7 +175,7 @@ def _print(report: Report) -> None:
     console.print(components)
     for fault in report.faults:
         console.print(cell(f"fault: {_fault(fault, running.access_dir)}", "red"), soft_wrap=True)
-    if report.faults and report.policy.get("policy"):
+    if report.faults and (report.policy.get("policy") or {}).get("revision"):
         console.print("The last good policy stays until that is mended.")
 
 

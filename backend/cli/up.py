@@ -17,21 +17,20 @@ import click
 import stamina.instrumentation
 from rich.table import Table
 
-from backend.cli.access import Access, choose_server, read_access
+from backend.cli.access import Access, choose_server, default_access, read_access
 from backend.cli.console import Failure, cell, json_option, print_unfolded, printable, stderr
 from backend.cli.examples import find_examples
 from backend.cli.guard import RUN_VARIABLE
+from backend.cli.lint import lint
 from backend.cli.ports import DEFAULT_BASE, HIGHEST_BASE, HOST, Ports, check_free
 from backend.cli.running import state_option
 from backend.cli.stack import STOP_ORDER, Stack, http_probe
-from backend.cli.state import DEFAULT_STATE, Component, Running, StateFolder, claim
+from backend.cli.state import DEFAULT_STATE, Component, Running, claim
 from backend.cli.supervisor import Guard, Supervisor, install_signals
 from extauthz.core.errors import Invalid, SentinelError
 from extauthz.core.model import MCPServer
 from extauthz.core.times import format_instant
 
-STARTER = Path(__file__).parent / "starter.yaml"
-DEMO_ACCESS = Path(__file__).parents[1] / "demo" / "access"
 ANSWER_SECONDS = 3.0  # for a running upstream
 
 
@@ -98,8 +97,7 @@ def up(
         cwd=Path.cwd(),
         token=secrets.token_hex(16),
     )
-    for fault in access.faults:
-        stderr().print(cell(f"warning: {fault}"), soft_wrap=True)
+    _warn(access)
     asyncio.run(_Run(stack, access, chosen, state, as_json=as_json).run(lock))
 
 
@@ -212,6 +210,14 @@ class _Run:
         return found | {"what was decided": shlex.join([program, "events", *state])}
 
 
+def _warn(access: Access) -> None:
+    """What keeps the decision point without a policy; it serves, and denies."""
+    if faults := lint(access, time.time(), is_folder=True).errors:
+        lines = [f"warning: {fault}" for fault in faults]
+        for line in (*lines, "warning: until that is mended every call is denied"):
+            stderr().print(cell(line), soft_wrap=True)
+
+
 def _choose(access: Access, server: str, where: Path) -> MCPServer:
     try:
         return choose_server(access, server, where)
@@ -219,18 +225,6 @@ def _choose(access: Access, server: str, where: Path) -> MCPServer:
         if access.faults:  # the server may well be in a file that cannot be read
             raise Failure(str(access.faults[0])) from None
         raise
-
-
-def default_access(folder: StateFolder, *, is_demo: bool) -> Path:
-    """An access directory in the state folder, with objects to begin with; never overwritten."""
-    access = folder.access if is_demo else folder.own_access
-    if not access.exists():
-        if is_demo:
-            shutil.copytree(DEMO_ACCESS, access)
-        else:
-            access.mkdir()
-            shutil.copy(STARTER, access / STARTER.name)
-    return access
 
 
 def _check_path(path: Path, option: str) -> None:

@@ -1,10 +1,9 @@
-"""`sentinel up` before anything starts."""
+"""The access directory that a run begins with."""
 
 from pathlib import Path
 
-from backend.cli.access import read_access
+from backend.cli.access import default_access, read_access
 from backend.cli.state import StateFolder
-from backend.cli.up import default_access
 
 
 def test_own_servers_do_not_get_the_reference_servers_grants(tmp_path: Path) -> None:
