@@ -83,6 +83,7 @@ def reason(found: Identity | TokenRefusal) -> Reason | None:
 
 
 class TestBelieved:
+    @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
     @pytest.mark.parametrize("algorithm", KEYS)
     def test_algorithms(self, algorithm: str) -> None:
         """Every algorithm of the allow-list, signed by another library."""
