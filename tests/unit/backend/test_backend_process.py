@@ -86,7 +86,7 @@ async def stored(http: aiohttp.ClientSession, environ: dict[str, str]) -> list[d
 
 async def caught_up(http: aiohttp.ClientSession, environ: dict[str, str], ids: set[str]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not ids <= {e["event_id"] for e in await stored(http, environ)}:  # noqa: ASYNC110
+        while not ids <= {e["event_id"] for e in await stored(http, environ)}:
             await asyncio.sleep(0.05)
 
 
@@ -158,7 +158,7 @@ async def test_kill_9_loses_and_doubles_nothing(
         posters = [pour(http, environ, f"{life}-{n}", taken) for n in range(3)]
         pouring = asyncio.gather(*posters)
         enough = len(taken) + 60
-        while len(taken) < enough:  # noqa: ASYNC110
+        while len(taken) < enough:
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()

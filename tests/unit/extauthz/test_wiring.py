@@ -132,7 +132,7 @@ async def test_lifecycle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             assert (await check(asking("echo"))).HasField("ok_response")
             (tmp_path / "access/deny.yaml").write_text(DENY)
             async with asyncio.timeout(20):
-                while (await check(asking("echo"))).HasField("ok_response"):  # noqa: ASYNC110
+                while (await check(asking("echo"))).HasField("ok_response"):
                     await asyncio.sleep(0.02)
         async with aiohttp.request("GET", status_url) as response:
             status = await response.json()

@@ -100,7 +100,7 @@ async def test_a_program_that_ends_is_started_again(tmp_path: Path) -> None:
     first = child.pid
     (tmp_path / "one.ready").unlink()
     os.kill(first, signal.SIGKILL)
-    while not (tmp_path / "one.ready").exists():  # noqa: ASYNC110  # a file tells it
+    while not (tmp_path / "one.ready").exists():  # a file tells it
         await asyncio.sleep(0.05)
     assert child.pid not in {0, first}
     assert "one was ended by SIGKILL; starting it again" in stack.said.getvalue()

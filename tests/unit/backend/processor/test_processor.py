@@ -60,7 +60,7 @@ def ids(store: EventStore) -> list[str]:
 
 
 async def until_stored(store: EventStore, name: str) -> None:
-    while name not in await asyncio.to_thread(ids, store):  # noqa: ASYNC110  # the store has no bell
+    while name not in await asyncio.to_thread(ids, store):  # the store has no bell
         await asyncio.sleep(0.01)
 
 
@@ -226,7 +226,7 @@ async def test_lag_and_pause_show_while_the_store_is_away(
 
 
 async def until_sampled(registry: CollectorRegistry, name: str, value: float) -> None:
-    while registry.get_sample_value(name) != value:  # noqa: ASYNC110
+    while registry.get_sample_value(name) != value:
         await asyncio.sleep(0.01)
 
 
