@@ -29,10 +29,18 @@ def to_record(sequence: int, body: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """One file. `size`: what has reached the disk; `last`: the last sequence in it."""
+    """One file.
+
+    Args:
+        path, descriptor: the file.
+        allocated: its bytes on disk; zeros up to there.
+        size: what has been written.
+        last: the last sequence in it.
+    """
 
     path: Path
     descriptor: int
+    allocated: int
     size: int = _HEAD_BYTES
     last: int = 0
 
@@ -51,6 +59,7 @@ class Journal:
 
     def __init__(self, folder: Path, gateway_start: str, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
+        self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // 8)
         self._head = _MAGIC + UUID(gateway_start).bytes
         self._open: _Segment | None = None
         self._full: list[_Segment] = []
@@ -63,19 +72,20 @@ class Journal:
         Raises:
             OSError: the disk is full or failing, or the bound is reached. None of them count.
         """
-        if self.bytes + len(records) > self._max_bytes:
-            raise OSError(errno.ENOSPC, f"the journal has its `{self._max_bytes}` bytes")
         segment = self._open = self._open or self._begin()
+        size = segment.size + len(records)
+        grown = max(size - segment.allocated, 0)
+        self._check_room(grown)
         try:
-            _write(segment.descriptor, records)
+            _write(segment.descriptor, records, segment.size)
             os.fdatasync(segment.descriptor)
         except OSError:
             self._give_up(segment)
             raise
-        segment.size += len(records)
-        segment.last = last
-        self.bytes += len(records)
-        if segment.size >= _SEGMENT_BYTES:
+        segment.size, segment.last = size, last
+        segment.allocated += grown
+        self.bytes += grown
+        if size >= self._segment_bytes:
             self._end(segment)
 
     def can_trim(self, below: int) -> bool:
@@ -88,7 +98,7 @@ class Journal:
         while self.can_trim(below):
             segment = self._full[0]
             segment.path.unlink(missing_ok=True)
-            self.bytes -= segment.size
+            self.bytes -= segment.allocated
             del self._full[0]
 
     def close(self) -> None:
@@ -97,19 +107,26 @@ class Journal:
             self._end(self._open)
 
     def _begin(self) -> _Segment:
+        # Filled at once: a write into blocks that exist changes no more than these.
+        self._check_room(self._segment_bytes)
         self._count += 1
         path = self._folder / f"journal.{self._count:08}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        segment = _Segment(path, os.open(path, flags, 0o600))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        segment = _Segment(path, os.open(path, flags, 0o600), self._segment_bytes)
         try:
-            _write(segment.descriptor, self._head)
+            _write(segment.descriptor, self._head.ljust(self._segment_bytes, b"\0"), 0)
+            os.fdatasync(segment.descriptor)
             sync_folder(self._folder)
         except OSError:
             os.close(segment.descriptor)
             path.unlink(missing_ok=True)
             raise
-        self.bytes += segment.size
+        self.bytes += segment.allocated
         return segment
+
+    def _check_room(self, more: int) -> None:
+        if self.bytes + more > self._max_bytes:
+            raise OSError(errno.ENOSPC, f"the journal has its `{self._max_bytes}` bytes")
 
     def _end(self, segment: _Segment) -> None:
         self._open = None
@@ -179,7 +196,8 @@ def _checksum(sequence: int, body: bytes) -> int:
     return zlib.crc32(body, sequence & 0xFFFFFFFF)
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def _write(descriptor: int, content: bytes, place: int) -> None:
     view = memoryview(content)
     while view:
-        view = view[os.write(descriptor, view) :]
+        count = os.pwrite(descriptor, view, place)
+        view, place = view[count:], place + count
