@@ -32,7 +32,7 @@ def read_headers(
         identity_headers: lower-case names that the policy takes identity from.
 
     Raises:
-        Refused: where one of them is repeated or is not UTF-8.
+        Refused: where one of them is repeated, is not UTF-8, or has spaces around its value.
     """
     found: dict[str, str] = {}
     for name, value in headers:
@@ -41,6 +41,8 @@ def read_headers(
                 text = value.decode("utf-8")
             except UnicodeDecodeError:
                 raise Refused(Reason.INVALID_HEADER, f"header {name} is not UTF-8") from None
+            if text != text.strip(" \t"):  # HTTP/2 brings it as it is; servers trim it
+                raise Refused(Reason.INVALID_HEADER, f"header {name} has spaces around its value")
             if name in found or _is_joined(name, text):
                 raise Refused(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
             found[name] = text

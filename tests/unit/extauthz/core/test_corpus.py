@@ -5,6 +5,8 @@ import json
 import pytest
 
 from extauthz.core.decide import Snapshot
+from extauthz.core.reasons import Reason
+from extauthz.core.request import Request
 from tests.corpus.case import ALLOWED, FOLDER, PASSES, Case, corpus_policy, load
 from tests.corpus.write.__main__ import FILES, render
 
@@ -49,3 +51,11 @@ def test_the_files_are_what_the_writer_writes(name: str) -> None:
 def test_every_file_has_its_writer() -> None:
     """No file is left over."""
     assert {path.stem for path in FOLDER.glob("*.json")} == set(FILES)
+
+
+@pytest.mark.parametrize("value", [b" admin", b"admin ", b"\tadmin", b" "])
+@pytest.mark.parametrize("name", ["x-mcp-agent-id", "mcp-name", "content-type", "authorization"])
+def test_spaces_around_a_value_are_refused(name: str, value: bytes) -> None:
+    """HTTP/2 hands them over, and servers trim them: another identity than was decided on."""
+    request = Request("POST", "/mcp", ((name, value),), b"{}")
+    assert SNAPSHOT.decide(request, NOW).reason is Reason.INVALID_HEADER
