@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Folders with npm packages that end-to-end tests run.
-NPM := tests/e2e/clients/typescript tests/e2e/conformance
+NPM := tests/e2e/clients/typescript tests/e2e/conformance tests/e2e/servers/typescript
 UP_ARGS ?=
 
 # One line a tool's noise: what is installed is told once, errors are told in full.
@@ -18,17 +18,17 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract e2e generate envoy lock clean
+.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz generate envoy lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the lock file
 
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract e2e ## run all tests and checks (5 minutes)
+test: lint unit contract e2e chaos-bounded ## run all tests and checks (5 minutes)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -37,13 +37,25 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/lint-imports
 
 unit: $(VENV)/installed-test ## what needs one component at a time (1 minute)
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit tests/fuzz
 
 contract: $(VENV)/installed-test ## one suite a port, run against every adapter (1 minute)
 	$(BIN)/pytest tests/contract
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (2 minutes)
 	$(BIN)/pytest tests/e2e
+
+chaos-bounded: $(VENV)/installed-test ## what dies and fills up, at seeded moments (1 minute)
+	$(BIN)/pytest tests/chaos
+
+chaos: $(VENV)/installed-test ## the same for CHAOS_SECONDS=300; CHAOS_SEED repeats a run
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} $(BIN)/pytest tests/chaos
+
+fuzz: $(VENV)/installed-test ## fuzz the parse and the decision for FUZZ_SECONDS=600
+	$(BIN)/python -m tests.fuzz.target build/fuzz/inputs -max_total_time=$${FUZZ_SECONDS:-600}
+
+bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy and Go (20 minutes)
+	$(BIN)/python -m tests.perf.authz
 
 generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
 	$(BIN)/python -m protos.generate
