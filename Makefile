@@ -21,7 +21,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 .PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz generate envoy lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the lock file
 
