@@ -12,6 +12,7 @@ FILES: Mapping[str, Topic] = {
     "hostile-key-case": members.key_case,
     "hostile-types": members.types,
     "hostile-names": members.names,
+    "hostile-decoys": members.decoys,
     "hostile-encodings": documents.encodings,
     "hostile-documents": documents.documents,
     "hostile-numbers": documents.numbers,

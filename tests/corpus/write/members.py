@@ -243,6 +243,41 @@ def names() -> Iterator[Case]:
         yield from both(f"method.other-{number}", why, bent, PASSES, eras=["legacy"])
 
 
+def decoys() -> Iterator[Case]:
+    """The denied tool named where nobody may look for it: each passes, and must not run it."""
+    inner = '{"method":"tools/call","params":{"name":"refund","arguments":{}}}'
+    more = {
+        "arguments": swap(ECHO, ARGUMENTS, f'"arguments":{inner}'),
+        "nested-params": swap(ECHO, ARGUMENTS, f'{ARGUMENTS},"params":{{"name":"refund"}}'),
+        "tool": swap(ECHO, ARGUMENTS, f'{ARGUMENTS},"tool":"refund","toolName":"refund"'),
+        "snake-case": swap(ECHO, ARGUMENTS, f'{ARGUMENTS},"tool_name":"refund","na_me":"refund"'),
+        "envelope-name": swap(ECHO, ID, f'{ID},"name":"refund","tool":"refund"'),
+        "request": swap(ECHO, ID, f'{ID},"request":{inner},"message":{inner},"batch":[{inner}]'),
+        "space-in-key": swap(
+            ECHO, ID, f'{ID}," method":"tools/call","params ":{{"name":"refund"}}'
+        ),
+        "nul-in-key": swap(ECHO, '"arguments"', '"name\\u0000":"refund","arguments"'),
+        "wide-key": swap(ECHO, '"arguments"', '"ｎａｍｅ":"refund","arguments"'),
+        "prototype": swap(ECHO, '"arguments"', '"__proto__":{"name":"refund"},"arguments"'),
+    }
+    why = "only one tool is named where MCP names it"
+    for name, template in more.items():
+        yield from both(f"decoy.{name}", why, template, PASSES, tool="echo")
+    refund = '"params":{"name":"refund","arguments":{}}'
+    others = {
+        "response": f'{{"jsonrpc":"2.0","id":1,"result":{{}},{refund}}}',
+        "error": f'{{"jsonrpc":"2.0","id":1,"error":{{"code":1,"message":""}},{refund}}}',
+        "result": f'{{"jsonrpc":"2.0","id":1,"result":{inner}}}',
+        "notification": f'{{"jsonrpc":"2.0","method":"notifications/initialized",{refund}}}',
+        "list": f'{{"jsonrpc":"2.0","id":1,"method":"tools/list",{refund}}}',
+        "prompt": f'{{"jsonrpc":"2.0","id":1,"method":"prompts/get",{refund}}}',
+        "ping": f'{{"jsonrpc":"2.0","id":1,"method":"ping",{refund}}}',
+        "initialize": f'{{"jsonrpc":"2.0","id":1,"method":"initialize",{refund}}}',
+    }
+    for name, body in others.items():
+        yield from both(f"decoy.{name}", why, body, PASSES, eras=["legacy"])
+
+
 def _named(name: str, template: str, tool: str) -> Iterator[Case]:
     encoded = f"=?base64?{base64.b64encode(tool.encode()).decode()}?="
     why = "granted is echo, exactly"

@@ -33,12 +33,11 @@ def test_the_corpus_is_large_and_names_each_case_once() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_no_hostile_case_calls_the_granted_tool_and_passes_unseen() -> None:
-    """What passes among the hostile is no tool call to the gate: such cases show servers agree."""
+def test_what_passes_among_the_hostile_names_the_granted_tool_at_most() -> None:
+    """A decoy or an unknown method passes; the gate never takes it for the denied tool."""
     passing = [case for case in HOSTILE if case.alone and case.expect == (PASSES,)]
-    assert {SNAPSHOT.decide(case.request(), NOW).reason.value for case in passing} <= {
-        "unknown_method"
-    }
+    tools = {SNAPSHOT.decide(case.request(), NOW).call.tool for case in passing}
+    assert tools == {"", "echo"}
 
 
 @pytest.mark.parametrize("name", FILES)
