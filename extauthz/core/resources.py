@@ -30,6 +30,7 @@ from extauthz.core.model import (
     ToolSpec,
 )
 from extauthz.core.times import parse_duration
+from extauthz.core.urls import check_key_url
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
 _HEADER = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 token; Envoy refuses underscores
@@ -104,8 +105,8 @@ def _auth(auth: Fields) -> Auth:
     if auth.text("mode") == "mtls":
         raise Invalid(auth.at("mode"), "`mtls` is not supported yet", "use header or oauth")
     mode = auth.choice("mode", AUTH_MODES, "header")
-    if mode == "oauth" and not auth.text("issuerURL"):
-        raise Invalid(auth.at("issuerURL"), "is required in mode oauth", "set the issuer's URL")
+    if mode == "oauth":
+        _check_oauth(auth)
     claims = auth.object("claims").only(frozenset({"humanID", "agentID", "teamID", "sessionID"}))
     return Auth(
         mode=mode,
@@ -120,6 +121,14 @@ def _auth(auth: Fields) -> Auth:
         claims=Claims(*(claims.text(n) for n in ("humanID", "agentID", "teamID", "sessionID"))),
         trusted_peers=networks(auth, "trustedPeers"),
     )
+
+
+def _check_oauth(auth: Fields) -> None:
+    for name, what in (("issuerURL", "the issuer's URL"), ("audience", "who tokens are for")):
+        if not auth.text(name):
+            raise Invalid(auth.at(name), "is required in mode oauth", f"set {what}")
+    where = "jwksURL" if auth.text("jwksURL") else "issuerURL"
+    check_key_url(auth.text(where), auth.at(where))
 
 
 def header_name(fields: Fields, name: str, default: str) -> str:

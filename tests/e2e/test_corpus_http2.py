@@ -1,16 +1,13 @@
 """What only HTTP/2 can carry, through real Envoy and decision point before the lenient server."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from servers import raw_http2
+from servers.guard import guarded, outcome, running_decision_point
 from servers.running import Server, running
-from test_corpus import check_socket, folder, guarded, outcome
 
 from tests.corpus.write.shape import CALL, ECHO, text
-
-__all__ = ["check_socket", "folder"]  # fixtures
 
 RESET, DENIED, PASSES = "reset", "tool_not_granted", "passes"
 BODY, ECHO_BODY = text("legacy", CALL).encode(), text("legacy", ECHO).encode()
@@ -70,14 +67,14 @@ CASES: dict[str, Bent] = {
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
-    with running("lenient-go", folder) as started:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running("lenient-go", tmp_path_factory.mktemp("server")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def port(server: Server, check_socket: str) -> Iterator[int]:
-    with guarded(server.url, check_socket) as listening:
+def port(server: Server) -> Iterator[int]:
+    with running_decision_point() as path, guarded(server.url, path) as listening:
         yield listening
 
 

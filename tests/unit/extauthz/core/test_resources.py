@@ -65,6 +65,12 @@ REFUSED = [
     (server(auth={"mode": "mtls"}), "spec.auth.mode", "not supported"),
     (server(auth={"mode": "jwt"}), "spec.auth.mode", "none, header or oauth"),
     (server(auth={"mode": "oauth"}), "spec.auth.issuerURL", "required"),
+    (server(auth={"mode": "oauth", "issuerURL": "https://i"}), "spec.auth.audience", "required"),
+    (
+        server(auth={"mode": "oauth", "issuerURL": "http://i.example", "audience": "a"}),
+        "spec.auth.issuerURL",
+        "https",
+    ),
     (server(auth={"humanIDHeader": "X_Human"}), "spec.auth.humanIDHeader", "underscore"),
     (server(auth={"trustedPeers": ["10.0.0.1/8"]}), "spec.auth.trustedPeers[0]", "CIDR"),
     (server(policy={"defaultDecison": "allow"}), "spec.policy.defaultDecison", "defaultDecision"),

@@ -1,21 +1,17 @@
 """The corpus through real Envoy and decision point, before servers that keep which tools ran."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from io import BufferedReader
 from pathlib import Path
 
 import pytest
-from servers.running import SERVERS, Server, await_listening, running, stop
+from servers.guard import guarded, outcome, running_decision_point
+from servers.running import SERVERS, Server, running
 
-from tests.corpus.case import ACCESS, PASSES, Case, load
-from tests.tools.envoy_process import running_sidecar
+from tests.corpus.case import PASSES, Case, load
 from tests.tools.recording_server import RecordingServer, recording
 
 HOSTILE, BENIGN = load("hostile-*"), load("benign-*")
@@ -25,46 +21,17 @@ GUARDED_SECONDS, UNGUARDED_SECONDS = 15.0, 1.0  # servers may wait for ever for 
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """A short path: that of a socket ends at 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="corpus-") as path:
-        yield Path(path)
-
-
-@pytest.fixture(scope="module")
-def check_socket(folder: Path) -> Iterator[str]:
-    """A real decision point with the corpus's policy; no ingest, it spools."""
-    path = str(folder / "check.sock")
-    settings = {
-        "ACCESS_DIR": str(ACCESS),
-        "CHECK_ADDRESS": f"unix:{path}",
-        "MCP_SENTINEL_INGEST_URL": "http://127.0.0.1:9/events",
-        "SPOOL_DIR": str(folder / "spool"),
-        "METRICS_PORT": "0",
-        "DRAIN_SECONDS": "1",
-    }
-    (folder / "spool").mkdir()
-    with (folder / "log").open("wb") as log:
-        words = (sys.executable, "-m", "extauthz")
-        process = subprocess.Popen(words, env=os.environ | settings, stdout=log, stderr=log)
-    try:
-        await_listening(process, path)
+def check_socket() -> Iterator[str]:
+    with running_decision_point() as path:
         yield path
-    finally:
-        stop(process)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def server(folder: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
-    with running(request.param, folder) as started:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    with running(request.param, tmp_path_factory.mktemp("server")) as started:
         yield started
-
-
-@contextmanager
-def guarded(upstream: str, check_socket: str) -> Iterator[int]:
-    """An Envoy before `upstream`: its port."""
-    with running_sidecar(upstream, check_socket=check_socket) as envoy:
-        yield envoy.port
 
 
 def read_answer(stream: BufferedReader, *, headless: bool) -> tuple[int, bytes]:
@@ -86,16 +53,6 @@ def read_answer(stream: BufferedReader, *, headless: bool) -> tuple[int, bytes]:
         stream.readline()
     stream.readline()
     return status, body
-
-
-def outcome(status: int, body: bytes) -> str:
-    """As `Case.expect` writes it."""
-    try:
-        data = json.loads(body)["error"]["data"]
-        reason = data["reason"]
-    except (ValueError, KeyError, TypeError):
-        return PASSES if status < 300 or body else str(status)
-    return str(reason) if "decision_id" in data else f"{status} {reason}"
 
 
 def send(port: int, case: Case, seconds: float) -> list[str]:
