@@ -1,7 +1,7 @@
 """Reads typed members from parsed JSON or YAML; every error names the path and the mend."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from extauthz.core.errors import Invalid
@@ -22,20 +22,31 @@ class Fields:
 
     Args:
         value: must be an object.
-        path: of the object itself, such as `spec.toolRules[0]`; empty for the root.
+        path: of the object itself, such as `spec.toolRules[0]`; empty for the root. Or the
+            object around it, the list's name there, and the index.
 
     Raises:
         Invalid: where the value is not an object, or has a key that is not a string.
     """
 
-    def __init__(self, value: object, path: str = "") -> None:
-        if not isinstance(value, Mapping):
-            raise Invalid(path, f"must be an object, not {_kind(value)}", "write its members")
+    __slots__ = ("_place", "_value")
+
+    def __init__(self, value: object, path: str | tuple["Fields", str, int] = "") -> None:
+        self._place = path  # that of a list's item is written when somebody asks: hardly ever
+        if type(value) is not dict and not isinstance(value, Mapping):
+            raise Invalid(self.path, f"must be an object, not {_kind(value)}", "write its members")
         for key in value:
-            if not isinstance(key, str):
-                raise Invalid(path, f"key `{key}` is not a string", "quote it")
+            if type(key) is not str and not isinstance(key, str):
+                raise Invalid(self.path, f"key `{key}` is not a string", "quote it")
         self._value: Mapping[str, Any] = value
-        self.path = path
+
+    @property
+    def path(self) -> str:
+        """Where the object stands."""
+        if isinstance(self._place, str):
+            return self._place
+        parent, name, index = self._place
+        return f"{parent.at(name)}[{index}]"
 
     def at(self, name: str) -> str:
         """The path of member `name`."""
@@ -108,14 +119,14 @@ class Fields:
         """An RFC 3339 time, as written; empty when unset."""
         value = self.text(name)
         if value:
-            parse_instant(value, self.at(name))
+            self._check(parse_instant, name, value)
         return value
 
     def duration(self, name: str) -> str:
         """A duration such as `24h`, as written; empty when unset."""
         value = self.text(name)
         if value:
-            parse_duration(value, self.at(name))
+            self._check(parse_duration, name, value)
         return value
 
     def object(self, name: str) -> "Fields":
@@ -125,16 +136,17 @@ class Fields:
 
     def objects(self, name: str) -> list["Fields"]:
         """A list of objects; unset reads as an empty one."""
-        return [Fields(item, f"{self.at(name)}[{i}]") for i, item in enumerate(self._list(name))]
+        return [Fields(item, (self, name, i)) for i, item in enumerate(self._list(name))]
 
     def texts(self, name: str, choices: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A list of non-empty strings, each one of `choices` where they are given."""
         found = []
         for i, item in enumerate(self._list(name)):
-            where = f"{self.at(name)}[{i}]"
             if not isinstance(item, str) or not item.strip():
+                where = f"{self.at(name)}[{i}]"
                 raise Invalid(where, "must be a non-empty string", "write a value or remove it")
             if choices and item not in choices:
+                where = f"{self.at(name)}[{i}]"
                 raise Invalid(where, f"unknown value `{item}`", f"use {_or(choices)}")
             found.append(item)
         return tuple(found)
@@ -147,6 +159,13 @@ class Fields:
     def has(self, name: str) -> bool:
         """True where the member stands there and is not null."""
         return self._value.get(name) is not None
+
+    def _check(self, parse: Callable[[str, str], float], name: str, value: str) -> None:
+        """Parse, and only where that fails find out where `value` stands."""
+        try:
+            parse(value, "")
+        except Invalid:
+            parse(value, self.at(name))
 
     def _list(self, name: str) -> list[Any]:
         value = self._value.get(name)

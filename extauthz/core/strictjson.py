@@ -22,7 +22,8 @@ _LONG = b"0" * (MAX_NUMBER_DIGITS + 1)
 _NUMBER = re.compile(rb"-?[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?")
 _NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
 _BRACKETS = bytes.maketrans(b"{[}]", b"(())")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"{[}]"))
+_NOT_BRACKETS = bytes(set(range(256)) - set(b'{[}]"'))
+_QUOTED = re.compile(rb'"[^"]*"')
 
 
 class Refused(Exception):
@@ -59,8 +60,12 @@ def parse(body: bytes) -> Any:
 
 
 def _check_depth(body: bytes) -> None:
-    """Peel one level of brackets at a time; no recursion, all of it in C."""
-    rest = _STRING.sub(b"", body).translate(_BRACKETS, _NOT_BRACKETS)
+    """Peel one level of brackets at a time; no recursion, all of it in C.
+
+    Without escaped quotes every quote begins or ends a string, and few strings hold brackets.
+    """
+    rest = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_BRACKETS, _NOT_BRACKETS)
+    rest = _QUOTED.sub(b"", rest.replace(b'""', b""))
     for _ in range(MAX_DEPTH):
         rest = rest.replace(b"()", b"")
         if not rest:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from extauthz.core.errors import Invalid
 
@@ -17,14 +18,21 @@ def parse_instant(text: str, field: str) -> float:
     Raises:
         Invalid: naming `field`, where it is anything else or names no real instant.
     """
-    if _INSTANT.fullmatch(text):
-        try:
-            return datetime.fromisoformat(text.upper()).timestamp()
-        except (ValueError, OverflowError):
-            pass
-    raise Invalid(
-        field, f"`{text[:64]}` is not an RFC 3339 time", "write it like 2026-12-31T23:59:59Z"
-    )
+    instant = _instant(text)
+    if instant is None:
+        mend = "write it like 2026-12-31T23:59:59Z"
+        raise Invalid(field, f"`{text[:64]}` is not an RFC 3339 time", mend)
+    return instant
+
+
+@lru_cache(maxsize=256)  # the objects of one policy often end together
+def _instant(text: str) -> float | None:
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def format_instant(seconds: float) -> str:
