@@ -15,7 +15,8 @@ from extauthz.core.reasons import Reason
 MAX_DEPTH = 64
 MAX_NUMBER_DIGITS = 100  # in a row; a double needs 17, the largest exact integer 309
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and without its end too: hostile quotes cost one pass and no memory.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?+"?+', re.DOTALL)
 # Every digit (or point) as 0, every exponent's letter as e: a suspect number is found by these.
 _DIGITS = bytes.maketrans(b"123456789.E-", b"0000000000e+")
 _LONG = b"0" * (MAX_NUMBER_DIGITS + 1)

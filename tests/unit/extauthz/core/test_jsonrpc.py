@@ -328,3 +328,12 @@ def test_megabytes_of_brackets_are_refused_without_recursion() -> None:
     """Depth is found without recursion, whatever the size."""
     assert read(post(b"[" * 4_000_000)) is Reason.NESTING_TOO_DEEP
     assert read(with_arguments('{"a":[' + "[]," * 1_000_000 + "[]]}")).tool == "echo"  # type: ignore[union-attr]
+
+
+def test_megabytes_of_quotes_that_never_close_are_refused_in_one_pass() -> None:
+    """Why a body is no JSON is found in one pass: quotes do not make it start over."""
+    for body in (rb'{"a":"' + rb"\"" * 2_000_000, b'"' + b"\\" * 4_000_000, rb'"\ ' * 900_000):
+        assert read(post(body)) is Reason.MALFORMED_JSON
+    quotes = b"[" + rb'"\"",' * 600_000
+    assert read(post(quotes + b"NaN]")) is Reason.NUMBER_OUT_OF_RANGE
+    assert read(post(quotes + b'"NaN]')) is Reason.MALFORMED_JSON
