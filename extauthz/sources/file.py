@@ -1,15 +1,20 @@
 """Policy source `file`: one policy.json, as mounted from a ConfigMap or rendered by hand."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from extauthz.core.compile import compile_document, load_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
+from extauthz.sources.aside import (
+    LARGE_BYTES,
+    Compiled,
+    compile_aside,
+    compile_bytes,
+    discard,
+)
 from extauthz.sources.folder import Listing, settled, signature
 from extauthz.sources.policies import Policies
 
@@ -54,52 +59,63 @@ class FileSource:
     async def look(self) -> None:
         """Read the document if it changed, and run it if it is valid."""
         try:
-            raw = await asyncio.to_thread(self._read)
+            compiled = await self._compile()
         except OSError as error:
             fault = self._fault_of("", f"cannot be read ({error.strerror})", "put the file there")
             self._seen = {}
             self._policies.report((fault,))
             return
         now = self._clock()
-        if raw is not None and (digest := hashlib.sha256(raw).digest()) != self._digest:
-            self._digest = digest
-            try:
-                policy = await asyncio.to_thread(self._compile, raw)
-            except Invalid as error:
-                self._fault = (self._fault_of(error.field, error.problem, error.mend),)
-            else:
-                self._fault = ()
-                self._policies.run(policy, confirmed_at=policy.generated_at or now, now=now)
+        if compiled is not None and compiled.digest != self._digest:
+            self._digest = compiled.digest
+            await self._adopt(compiled.outcome, now)
         self._policies.report(self._fault)
         running = self._policies.current.policy
         if running and not running.generated_at and not self._fault:
             self._policies.confirm(now)  # without a date it is as old as the last look
 
-    def _read(self) -> bytes | None:
-        """The file's bytes; None where it has not changed. Blocks."""
+    async def _compile(self) -> Compiled | None:
+        """What the file says; None where it has not changed."""
         while True:
-            seen = settled(self._scan, self._seen, self._settle_seconds)
+            seen = await asyncio.to_thread(settled, self._scan, self._seen, self._settle_seconds)
             if seen == self._seen and None not in seen.values():
                 return None
-            raw = self._path.read_bytes()
+            if self._path.stat().st_size > LARGE_BYTES:
+                compiled = await compile_aside(self._path)
+            else:
+                compiled = await asyncio.to_thread(lambda: compile_bytes(self._path.read_bytes()))
             if self._scan() == seen:
                 self._seen = seen
-                return raw
+                return compiled
+
+    async def _adopt(self, outcome: Policy | Invalid, now: float) -> None:
+        """Run the policy, and let go of the one before it."""
+        fault = outcome if isinstance(outcome, Invalid) else self._mismatch(outcome.facts)
+        if fault:
+            self._fault = (self._fault_of(fault.field, fault.problem, fault.mend),)
+            return
+        assert isinstance(outcome, Policy)
+        self._fault = ()
+        before = self._policies.current.policy
+        self._policies.run(outcome, confirmed_at=outcome.generated_at or now, now=now)
+        spare = before if self._policies.current.policy is outcome else outcome
+        if spare:
+            await discard(spare)
 
     def _scan(self) -> Listing:
         return {self._path: signature(self._path)}
 
-    def _compile(self, raw: bytes) -> Policy:
-        policy = compile_document(load_document(raw))
-        facts, expected = policy.facts, self._expected
+    def _mismatch(self, facts: PolicyFacts) -> Invalid | None:
+        """What is wrong with a valid policy that is another server's."""
+        expected = self._expected
         for field, is_for, want in (
             ("$.server.name", facts.server, expected.server),
             ("$.server.namespace", facts.namespace, expected.namespace),
         ):
             if want and is_for and is_for != want:
                 mend = "mount the policy of the server that runs here"
-                raise Invalid(field, f"`{is_for}` is not `{want}`, which is governed here", mend)
-        return policy
+                return Invalid(field, f"`{is_for}` is not `{want}`, which is governed here", mend)
+        return None
 
     def _fault_of(self, field: str, problem: str, mend: str) -> Fault:
         return Fault(str(self._path), 0, field, problem, mend)

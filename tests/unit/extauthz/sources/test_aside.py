@@ -1,0 +1,109 @@
+"""Large documents, compiled in a process of their own."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extauthz.core.compile import compile_document
+from extauthz.core.decision import PolicyFacts
+from extauthz.core.errors import Invalid
+from extauthz.core.policy import Policy
+from extauthz.core.request import Call, Identity
+from extauthz.sources.aside import LARGE_BYTES, compile_aside, compile_bytes, discard
+from extauthz.sources.file import FileSource
+from extauthz.sources.policies import Policies, Reload
+
+
+def document(grants: int, trust: str = "high") -> dict[str, Any]:
+    return {
+        "schema_version": "v1",
+        "server": {"name": "demo", "namespace": "home"},
+        "auth": {"trusted_peers": ["10.0.0.0/8"]},
+        "tools": [{"name": "echo", "side_effect": "read"}],
+        "grants": [
+            {
+                "name": f"grant-{number}",
+                "agent_id": f"agent-{number % 700}",
+                "max_trust": trust,
+                "allowed_side_effects": ["read"],
+                "tool_rules": [{"name": "echo"}, {"name": "erase", "decision": "deny"}],
+            }
+            for number in range(grants)
+        ],
+        "sessions": [
+            {"name": f"session-{number}", "agent_id": "agent-1"} for number in range(grants)
+        ],
+    }
+
+
+def described(policy: Policy) -> list[Any]:
+    """All that decides, in a form that compares."""
+    grants = {subject: found.grants for subject, found in policy.grants.items()}
+    return [policy.facts, policy.tools, policy.trusted_peers, grants, policy.sessions]
+
+
+async def test_same_as_here(tmp_path: Path) -> None:
+    """What the other process compiled equals what this one would have."""
+    raw = json.dumps(document(1000)).encode()
+    path = tmp_path / "policy.json"
+    path.write_bytes(raw)
+    compiled = await compile_aside(path)
+    assert compiled.digest == hashlib.sha256(raw).digest()
+    assert isinstance(compiled.outcome, Policy)
+    assert described(compiled.outcome) == described(compile_document(document(1000)))
+
+
+async def test_same_fault(tmp_path: Path) -> None:
+    """A document that does not validate is refused with the same path and mend."""
+    raw = json.dumps(document(1000) | {"tools": [{}]}).encode()
+    path = tmp_path / "policy.json"
+    path.write_bytes(raw)
+    here, aside = compile_bytes(raw).outcome, (await compile_aside(path)).outcome
+    assert isinstance(here, Invalid)
+    assert isinstance(aside, Invalid)
+    assert str(aside) == str(here) == "$.tools[0].name: is required; set `name`"
+
+
+async def test_dead_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends early is a fault with a mend, not a wait."""
+    path = tmp_path / "policy.json"
+    path.write_bytes(json.dumps(document(1)).encode())
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    outcome = (await compile_aside(path)).outcome
+    assert isinstance(outcome, Invalid)
+    assert (outcome.problem, outcome.mend) == (
+        "could not be compiled: the compiler ended with `1`",
+        "give the decision point more memory",
+    )
+
+
+async def test_discard() -> None:
+    """A policy that is let go holds nothing any more."""
+    policy = compile_document(document(1000))
+    await discard(policy)
+    assert (policy.grants, policy.sessions) == ({}, {})
+
+
+async def test_file_source_swaps_large_documents(tmp_path: Path) -> None:
+    """A large document runs, its successor follows, and the same one again changes nothing."""
+    path, policies = tmp_path / "policy.json", Policies(PolicyFacts())
+    source = FileSource(
+        path, policies, expected=PolicyFacts(), clock=lambda: 1000.0, settle_seconds=0.01
+    )
+    call = Call(method="tools/call", tool="echo", rpc_id=1)
+
+    async def decided(trust: str) -> str:
+        path.write_text(json.dumps(document(1000, trust)))
+        assert path.stat().st_size > LARGE_BYTES
+        await source.look()
+        identity = Identity(agent_id="agent-3")
+        decision = policies.current.decide_call(call, identity, "10.1.1.1", 1000.0)
+        return f"{decision.effect.value} {decision.trust.admin}"
+
+    assert await decided("high") == "allow high"
+    assert await decided("medium") == "allow medium"
+    assert await decided("medium") == "allow medium"
+    assert policies.reloads[Reload.SUCCESS] == 2
