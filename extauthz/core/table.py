@@ -27,10 +27,10 @@ TABLE = (
     )),
     Row("2", "a valid policy document is there and fresh", (R.POLICY_UNAVAILABLE, R.POLICY_STALE)),
     Row("2a", "the direct peer may speak for others", (R.UNTRUSTED_PEER,)),
-    Row("2b", "the bearer token is there and valid", (
+    Row("2b", "in mode oauth the bearer token is there and valid", (
         R.MISSING_BEARER_TOKEN, R.INVALID_TOKEN, R.OAUTH_PROVIDER_UNAVAILABLE,
     )),
-    Row("3", "it is a tool call", (R.NOT_TOOL_CALL,)),
+    Row("3", "it is a tool call, or a method that MCP does not know", (R.NOT_TOOL_CALL,)),
     Row("3a", "MCP knows the method", (R.UNKNOWN_METHOD,)),
     Row("4", "the caller is identified", (R.MISSING_IDENTITY,)),
     Row("5", "the required session is given and the caller's own", (
@@ -39,7 +39,7 @@ TABLE = (
     Row("5a", "the session named is neither revoked nor expired", (
         R.SESSION_REVOKED, R.SESSION_EXPIRED,
     )),
-    Row("6", "of the grants for the caller one is enabled and unexpired", (
+    Row("6", "if grants are for the caller, one of them is enabled and unexpired", (
         R.GRANT_DISABLED, R.GRANT_EXPIRED,
     )),
     Row("6a", "a grant is for the caller", (R.NO_MATCHING_GRANT,)),
