@@ -8,12 +8,14 @@ Every adapter translates its client's errors into `extauthz.core.errors`:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
+
+EVENT_TIMES_END: Final = 5_680_281_600  # 2150-01-01; the store's days end in 2149
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from backend.ports import Headers, Message
+from backend.ports import EVENT_TIMES_END, Headers, Message
 from extauthz.core.errors import Forbidden, Invalid
 from extauthz.core.events import check_envelope
 from extauthz.core.strictjson import Refused, parse
@@ -14,7 +14,6 @@ from extauthz.core.times import format_instant, parse_instant
 MAX_EVENT_BYTES: Final = 1 << 20
 MAX_EVENTS: Final = 10_000  # in one request
 MAX_ID_LENGTH: Final = 128
-LATEST: Final = 5_680_281_600  # 2150-01-01; the store's days end in 2149
 OWN_PREFIX: Final = "governance."  # events that only Sentinel itself may write
 
 
@@ -98,7 +97,7 @@ def _complete(
         )
     envelope["event_id"] = event_id or new_id()
     timestamp = (envelope.get("timestamp") or "").strip()
-    if timestamp and not 0 <= parse_instant(timestamp, where + "timestamp") < LATEST:
+    if timestamp and not 0 <= parse_instant(timestamp, where + "timestamp") < EVENT_TIMES_END:
         raise Invalid(
             where + "timestamp", f"`{timestamp[:64]}` is out of range", "send 1970 to 2149"
         )

@@ -7,12 +7,10 @@ from uuid import uuid5
 
 import orjson
 
-from backend.ports import Record, StoredEvent
+from backend.ports import EVENT_TIMES_END, Record, StoredEvent
 from extauthz.core.errors import Invalid, Poison
 from extauthz.core.events import EventType, cap, check_envelope
 from extauthz.core.times import parse_instant
-
-LATEST: Final = 5_680_281_600  # 2150-01-01; the store's days end in 2149
 
 # Payload members that are columns of the same name.
 _COLUMNS: Final = (
@@ -51,7 +49,7 @@ def read_record(record: Record) -> Incoming:
         raise Poison(record.position, f"not JSON: {error.msg}") from error
     except Invalid as error:
         raise Poison(record.position, str(error)) from error
-    if not 0 <= seconds < LATEST:
+    if not 0 <= seconds < EVENT_TIMES_END:
         raise Poison(record.position, "timestamp: is out of range; send 1970 to 2149")
     return Incoming(record, _row(record, envelope, seconds), envelope.get("resent") is True)
 

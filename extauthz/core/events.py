@@ -109,7 +109,7 @@ def cap(name: str, max_bytes: int = MAX_NAME_BYTES) -> str:
 def call_payload(decision: Decision, asked: Asked) -> dict[str, Any]:
     """The payload of `mcp.request`, without outcome, gateway and sequence.
 
-    Fields that are always there come first, then those that are known (wire.md, section 5).
+    Fields that are always there come first, then those that are known.
     """
     policy, identity, call = decision.policy, decision.identity, decision.call
     payload: dict[str, Any] = {
@@ -170,7 +170,7 @@ def outcome_payload(outcome: Outcome) -> dict[str, Any]:
 
 
 def check_envelope(value: object, where: str = "") -> dict[str, Any]:
-    """Validate one received envelope (design: `source`, `event_type`, `payload` required).
+    """Validate one received envelope (`source`, `event_type` and `payload` are required).
 
     Args:
         value: parsed JSON.

@@ -5,7 +5,7 @@ The governance part; fields of MCPServer that belong to mcp-runtime alone pass u
 
 from dataclasses import dataclass
 
-from extauthz.core.decision import ObjectRef
+from extauthz.core.decision import DenyStyle, Effect, ObjectRef
 
 API_VERSION = "mcpruntime.org/v1alpha1"
 DEFAULT_NAMESPACE = "mcp-servers"
@@ -14,8 +14,8 @@ TRUST_LEVELS = ("low", "medium", "high")
 SIDE_EFFECTS = ("read", "write", "destructive")
 AUTH_MODES = ("none", "header", "oauth")
 POLICY_MODES = ("allow-list", "observe")
-DECISIONS = ("allow", "deny")
-DENY_STYLES = ("jsonrpc", "tool_result", "http_403")
+DECISIONS = tuple(effect.value for effect in Effect)
+DENY_STYLES = tuple(style.value for style in DenyStyle)
 GUARDS = ("whenSet", "required")
 
 
@@ -30,7 +30,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Token claims that carry identity (oauth mode); empty means the defaults of wire.md §5."""
+    """Token claims that carry identity (oauth mode); empty means the usual ones."""
 
     human_id: str = ""
     agent_id: str = ""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from extauthz.core.decision import Effect, ObjectRef, PolicyFacts
+from extauthz.core.model import TRUST_LEVELS
 from extauthz.core.request import Identity
 from extauthz.core.value import value
 
-RANKS = {"low": 1, "medium": 2, "high": 3}
+RANKS = {level: rank for rank, level in enumerate(TRUST_LEVELS, start=1)}
 LEVELS = {rank: level for level, rank in RANKS.items()}
 NEVER = math.inf  # the expiry of what does not expire
 

@@ -31,7 +31,7 @@ def combine(objects: Iterable[bytes], document: Mapping[str, Any]) -> str:
     return digest(b"".join(sorted(objects)) + hashlib.sha256(canonical(rest)).digest())
 
 
-# mcp-runtime's members, in the order in which its Go structs declare them (wire.md, section 5).
+# mcp-runtime's members, in the order in which its Go structs declare them.
 _SERVER = ("name", "namespace", "team_id", "cluster")
 _AUTH = (
     "mode", "human_id_header", "agent_id_header", "team_id_header", "session_id_header",
