@@ -15,6 +15,7 @@ from backend.cli.console import FAILED, Failure, cell, json_option, print_unfold
 from backend.cli.running import get_json, state_option, the_running
 from backend.cli.stack import ADMIN_SOCKET, http_probe
 from backend.cli.state import Component, Running
+from extauthz.core.manifests import Fault
 
 NO_POLICY = "no policy: every call is denied"
 # `not ready`: its process runs and does not serve.
@@ -180,9 +181,6 @@ def _print(report: Report) -> None:
 
 
 def _fault(fault: dict[str, Any], folder: str) -> str:
-    """`file:line: field: problem; mend`, the file such that an editor finds it."""
-    file = str(Path(folder) / str(fault.get("file", "")))
-    place = f"{file}:{fault['line']}" if fault.get("line") else file
-    parts = [place, str(fault.get("field") or ""), str(fault.get("problem", ""))]
-    mend = fault.get("mend")
-    return ": ".join(part for part in parts if part) + (f"; {mend}" if mend else "")
+    """One line, the file such that an editor finds it."""
+    said = (str(fault.get(name) or "") for name in ("field", "problem", "mend"))
+    return str(Fault(str(Path(folder) / str(fault.get("file", ""))), fault.get("line") or 0, *said))

@@ -100,11 +100,7 @@ def _new_mark(path: Path, gateway_start: str, next_sequence: int) -> Mark:
     try:
         return Mark(path, gateway_start, next_sequence)
     except OSError as error:
-        raise Invalid(
-            "SPOOL_DIR",
-            f"`{path.parent}` cannot be used ({error})",
-            "name a folder on a writable disk",
-        ) from error
+        raise unusable(path, error) from error
 
 
 def _saved(folder: Path, spool: Spool, mark: MarkReading | None) -> list[Leftover]:

@@ -6,7 +6,8 @@ the disk when it returns, and one process at a time holds the database.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +141,7 @@ class Spool:
         saved_bytes = sum(len(body) for each in saved for _, body in each.events)
         beyond = 64 + 2 * saved_bytes // _PAGE_BYTES
         run(f"PRAGMA max_page_count = {self._max_pages + beyond}")
-        with self._transaction():
+        with _transaction(self._connection):
             kept = sum(map(self._keep, saved))
             run("DELETE FROM events WHERE refused")
             run("UPDATE starts SET closed = 1")
@@ -177,7 +178,7 @@ class Spool:
         Raises:
             sqlite3.Error: the spool or the disk is full, or failing.
         """
-        with self._transaction():
+        with _transaction(self._connection):
             self._insert(lines)
         self.count += len(lines)
         self._measure()
@@ -206,7 +207,7 @@ class Spool:
         Raises:
             sqlite3.Error: as for `append`.
         """
-        with self._transaction():
+        with _transaction(self._connection):
             marked = self._connection.executemany(
                 "UPDATE events SET refused = 1, body = ''"
                 " WHERE start = ? AND sequence = ? AND NOT refused",
@@ -235,9 +236,6 @@ class Spool:
             ((line.start, line.sequence, line.body) for line in lines),
         )
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
     def _measure(self) -> None:
         run = self._connection.execute
         [pages], [free] = (
@@ -247,29 +245,17 @@ class Spool:
         self.bytes = (pages - free) * _PAGE_BYTES
 
 
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK (sqlite3's own context manager never begins)."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            try:
-                self._connection.execute("COMMIT")
-            except sqlite3.Error:
-                self._rollback()
-                raise
-        else:
-            self._rollback()
-
-    def _rollback(self) -> None:
-        # A full disk may have ended the transaction already.
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing (sqlite3's own context manager never begins)."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have ended it already
+            connection.execute("ROLLBACK")
+        raise
 
 
 def open_spool(path: Path, max_bytes: int, journal_bytes: int = 0) -> tuple[Spool, str]:
