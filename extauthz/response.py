@@ -71,7 +71,9 @@ ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.UNEXPECTED_BODY: _malformed("this HTTP method takes no body; send none"),
     Reason.DUPLICATE_HEADER: _malformed("a header that must stand once is repeated; send it once"),
-    Reason.INVALID_HEADER: _malformed("a header's value is not text; send UTF-8"),
+    Reason.INVALID_HEADER: _malformed(
+        "a header's value is not text or has spaces around it; send plain UTF-8"
+    ),
     Reason.UNSUPPORTED_MEDIA_TYPE: Answer(
         415,
         INVALID_REQUEST,

@@ -10,7 +10,7 @@ class Reason(StrEnum):
     HTTP_METHOD_NOT_ALLOWED = "http_method_not_allowed"  # not POST, GET, HEAD, DELETE or OPTIONS
     UNEXPECTED_BODY = "unexpected_body"  # a body where the method has none
     DUPLICATE_HEADER = "duplicate_header"  # a header that must stand once stands twice
-    INVALID_HEADER = "invalid_header"  # a header whose value is not UTF-8 text
+    INVALID_HEADER = "invalid_header"  # a header whose value is not UTF-8, or has spaces around it
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"  # not one application/json, or encoded
     INVALID_ENCODING = "invalid_encoding"  # not strict UTF-8, a BOM, a lone surrogate
     MALFORMED_JSON = "malformed_json"  # not one JSON document
