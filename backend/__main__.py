@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from backend import wiring
+from backend import logs, wiring
 from backend.lifecycle import stop_on_signals
-from backend.logs import set_up
 from backend.settings import Settings
 from extauthz.core import config
 from extauthz.core.errors import SentinelError
@@ -28,7 +27,7 @@ def main(target: str, print_config: bool) -> None:
         if print_config:
             click.echo("\n".join(config.changed(settings)))
             return
-        set_up(settings.log_level)
+        logs.configure(settings.log_level)
         asyncio.run(_run(settings, target))
     except* SentinelError as errors:
         for error in _leaves(errors):

@@ -1,42 +1,8 @@
 """Logs: one line per event on stderr, as JSON or as text."""
 
 import logging
-from typing import Any, Final
 
-import orjson
-
-from extauthz.core.times import format_instant
-
-_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-class LineFormatter(logging.Formatter):
-    """Writes a record and its `extra` members on one line.
-
-    Args:
-        as_json: else `time level logger message name=value …`.
-    """
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever the record holds."""
-        members: dict[str, Any] = {
-            "time": format_instant(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        members |= {name: value for name, value in vars(record).items() if name not in _OWN}
-        if record.exc_info:
-            members["error"] = self.formatException(record.exc_info)
-        if self._as_json:
-            return orjson.dumps(members, default=str).decode()
-        head = [str(members.pop(name)) for name in ("time", "level", "logger", "message")]
-        tail = [f"{name}={str(value)!r}" for name, value in members.items()]
-        return " ".join((*(part.replace("\n", "\\n") for part in head), *tail))
+from extauthz.core.logline import LineFormatter
 
 
 def configure(level: str, log_format: str) -> None:

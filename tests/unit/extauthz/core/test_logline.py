@@ -3,7 +3,7 @@
 import json
 import logging
 
-from extauthz.logs import LineFormatter
+from extauthz.core.logline import LineFormatter
 
 
 def record(**extra: object) -> logging.LogRecord:
