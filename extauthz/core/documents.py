@@ -6,6 +6,7 @@ stream is read event by event: a hostile file costs neither stack nor memory.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +18,10 @@ from extauthz.core.errors import Invalid
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 64
+MAX_PATH: Final = 1024  # characters; every node keeps its own
 MAX_ALIASED_NODES: Final = 10_000  # what aliases may add to one file, expanded
+
+_ITEM: Final = re.compile(r"items\[(?P<place>[0-9]+)\]\.?(?P<inner>.*)", re.DOTALL)
 
 _TAG: Final = "tag:yaml.org,2002:"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -74,14 +78,13 @@ def _flatten(document: Document) -> Iterator[Document]:
     """The items of a List, as `kubectl get -o yaml` writes it; else the document itself."""
     match document.value:
         case {"apiVersion": "v1", "kind": "List", "items": [*items]}:
-            for i, item in enumerate(items):
-                head = f"items[{i}]"
-                lines = {
-                    path.removeprefix(head).removeprefix("."): line
-                    for path, line in document.lines.items()
-                    if path == head or path.startswith(head + ".")
-                }
-                yield from _flatten(Document(item, lines[""], lines))
+            by_place: dict[str, dict[str, int]] = {}
+            for path, line in document.lines.items():
+                if found := _ITEM.fullmatch(path):
+                    by_place.setdefault(found["place"], {})[found["inner"]] = line
+            for place, item in enumerate(items):
+                lines = by_place.get(str(place), {})  # none where the items came by an alias
+                yield from _flatten(Document(item, lines.get("", document.line), lines))
         case _:
             yield document
 
@@ -127,6 +130,9 @@ class _Stream:
         self._lines.setdefault(path, line)
         if depth > MAX_DEPTH:
             raise Unreadable(line, path, f"is nested deeper than {MAX_DEPTH}", "flatten it")
+        if len(path) > MAX_PATH:
+            shown = f"{path[:64]}…"
+            raise Unreadable(line, shown, "stands under keys that are too long", "shorten them")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor, path, line)
         before = self._nodes

@@ -52,6 +52,32 @@ def test_list_is_its_items() -> None:
 
 
 @pytest.mark.parametrize(
+    "items", ["<<: {items: [{a: 1}]}", "items: *x", "items: [{a: 1}]\n'items[9]': 3"]
+)
+def test_list_whose_items_stand_elsewhere(items: str) -> None:
+    """Items that an alias or a merge brought in have the line of the List, or their own."""
+    text = f"x: &x [{{a: 1}}]\napiVersion: v1\nkind: List\n{items}\n"
+    (document,) = read_documents(text.encode())
+    assert document.value == {"a": 1}
+    assert document.line in {1, 4}
+
+
+def test_long_list_costs_one_pass() -> None:
+    """Thousands of objects in one List are read as fast as in documents of their own."""
+    items = "".join(f"- {{a: {i}, b: [1, 2, 3]}}\n" for i in range(10_000))
+    documents = list(read_documents(f"apiVersion: v1\nkind: List\nitems:\n{items}".encode()))
+    assert len(documents) == 10_000
+    assert documents[-1].line_of("b[2]") == 10_003
+
+
+def test_paths_stay_short() -> None:
+    """Every node keeps its path, so long keys around many nodes would fill the memory."""
+    text = f"? {'k' * 60_000}\n: [{'1,' * 60_000}]\n"
+    with pytest.raises(Unreadable, match="keys that are too long; shorten them"):
+        list(read_documents(text.encode()))
+
+
+@pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
         ("a: 1\nb: 2\na: 3", 3, "second key `a`"),
