@@ -4,7 +4,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from extauthz.core.errors import Invalid
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Subject, ToolSpec
+from extauthz.core.model import (
+    Auth,
+    MCPAccessGrant,
+    MCPAgentSession,
+    MCPServer,
+    PolicySpec,
+    SessionSpec,
+    Subject,
+    ToolSpec,
+)
 from extauthz.core.revision import compatible_revision, content_digest
 from extauthz.core.times import format_instant, parse_duration, parse_instant
 
@@ -39,47 +48,15 @@ def render(
     Raises:
         Invalid: where an object cannot be rendered for this server.
     """
-    auth, policy, session = server.auth, server.policy, server.session
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "generated_at": generated_at,
         "server": _set(
             name=server.name, namespace=server.namespace, team_id=server.team_id, cluster=cluster
         ),
-        "auth": _set(
-            mode=auth.mode,
-            human_id_header=auth.human_id_header,
-            agent_id_header=auth.agent_id_header,
-            team_id_header=auth.team_id_header,
-            session_id_header=auth.session_id_header,
-            token_header=auth.token_header,
-            issuer_url=auth.issuer_url,
-            audience=auth.audience,
-            jwks_url=auth.jwks_url,
-            claims=_set(
-                human_id=auth.claims.human_id,
-                agent_id=auth.claims.agent_id,
-                team_id=auth.claims.team_id,
-                session_id=auth.claims.session_id,
-            ),
-            trusted_peers=list(auth.trusted_peers),
-        ),
-        "policy": _set(
-            mode=policy.mode,
-            default_decision=policy.default_decision,
-            enforce_on="call_tool",
-            policy_version=policy.policy_version,
-            side_effect_guard=policy.side_effect_guard,
-            deny_style=policy.deny_style,
-            unknown_methods=policy.unknown_methods,
-            max_staleness=policy.max_staleness,
-        ),
-        "session": _set(
-            required=session.required,
-            header_name=session.header_name,
-            max_lifetime=session.max_lifetime,
-            idle_timeout=session.idle_timeout,
-        ),
+        "auth": _auth(server.auth),
+        "policy": _policy(server.policy),
+        "session": _session_spec(server.session),
         "tools": [_tool(tool) for tool in server.tools],
         "grants": [_grant(server, g) for g in sorted(grants, key=_key) if belongs(server, g)],
         "sessions": [_session(server, s) for s in sorted(sessions, key=_key) if belongs(server, s)],
@@ -88,6 +65,49 @@ def render(
     document["revision"] = compatible_revision(document)
     document["content_digest"] = content_digest(document)
     return document
+
+
+def _auth(auth: Auth) -> dict[str, Any]:
+    return _set(
+        mode=auth.mode,
+        human_id_header=auth.human_id_header,
+        agent_id_header=auth.agent_id_header,
+        team_id_header=auth.team_id_header,
+        session_id_header=auth.session_id_header,
+        token_header=auth.token_header,
+        issuer_url=auth.issuer_url,
+        audience=auth.audience,
+        jwks_url=auth.jwks_url,
+        claims=_set(
+            human_id=auth.claims.human_id,
+            agent_id=auth.claims.agent_id,
+            team_id=auth.claims.team_id,
+            session_id=auth.claims.session_id,
+        ),
+        trusted_peers=list(auth.trusted_peers),
+    )
+
+
+def _policy(policy: PolicySpec) -> dict[str, Any]:
+    return _set(
+        mode=policy.mode,
+        default_decision=policy.default_decision,
+        enforce_on="call_tool",
+        policy_version=policy.policy_version,
+        side_effect_guard=policy.side_effect_guard,
+        deny_style=policy.deny_style,
+        unknown_methods=policy.unknown_methods,
+        max_staleness=policy.max_staleness,
+    )
+
+
+def _session_spec(session: SessionSpec) -> dict[str, Any]:
+    return _set(
+        required=session.required,
+        header_name=session.header_name,
+        max_lifetime=session.max_lifetime,
+        idle_timeout=session.idle_timeout,
+    )
 
 
 def _grant(server: MCPServer, grant: MCPAccessGrant) -> dict[str, Any]:
