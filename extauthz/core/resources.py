@@ -35,23 +35,30 @@ from extauthz.core.urls import check_key_url
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
 _HEADER = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 token; Envoy refuses underscores
 
-
-_AUTH_FIELDS = frozenset(
-    {
-        "mode",
-        "humanIDHeader",
-        "agentIDHeader",
-        "teamIDHeader",
-        "sessionIDHeader",
-        "tokenHeader",
-        "issuerURL",
-        "audience",
-        "jwksURL",
-        "claims",
-        "trustedPeers",
-        "trustDomain",
-    }
-)
+# Fields that are read, and those of mcp-runtime that stand beside them.
+_AUTH_FIELDS = frozenset({
+    "mode", "humanIDHeader", "agentIDHeader", "teamIDHeader", "sessionIDHeader", "tokenHeader",
+    "issuerURL", "audience", "jwksURL", "claims", "trustedPeers", "trustDomain",
+})  # fmt: skip
+_POLICY_FIELDS = frozenset({
+    "mode", "defaultDecision", "enforceOn", "policyVersion", "denyStyle", "unknownMethods",
+    "sideEffectGuard", "maxStaleness", "allowedNamespaces",
+})  # fmt: skip
+_SESSION_FIELDS = frozenset({
+    "required", "store", "headerName", "maxLifetime", "enforceMaxLifetime", "idleTimeout",
+    "upstreamTokenHeader",
+})  # fmt: skip
+_TOOL_FIELDS = frozenset({
+    "name", "description", "requiredTrust", "sideEffect", "riskLevel", "labels",
+})  # fmt: skip
+_GRANT_FIELDS = frozenset({
+    "serverRef", "subject", "maxTrust", "toolRules", "allowedSideEffects", "policyVersion",
+    "disabled", "expiresAt",
+})  # fmt: skip
+_AGENT_SESSION_FIELDS = frozenset({
+    "serverRef", "subject", "consentedTrust", "expiresAt", "revoked", "policyVersion",
+    "upstreamTokenSecretRef",
+})  # fmt: skip
 
 
 def parse_object(value: object) -> Resource:
@@ -163,21 +170,7 @@ def networks(fields: Fields, name: str) -> tuple[str, ...]:
 
 
 def _policy(policy: Fields) -> PolicySpec:
-    policy.no_typos(
-        frozenset(
-            {
-                "mode",
-                "defaultDecision",
-                "enforceOn",
-                "policyVersion",
-                "denyStyle",
-                "unknownMethods",
-                "sideEffectGuard",
-                "maxStaleness",
-                "allowedNamespaces",
-            }
-        )
-    )
+    policy.no_typos(_POLICY_FIELDS)
     policy.choice("enforceOn", ("call_tool",))
     allowed = policy.texts("allowedNamespaces")
     for i, namespace in enumerate(allowed):
@@ -195,19 +188,7 @@ def _policy(policy: Fields) -> PolicySpec:
 
 
 def _session_spec(session: Fields) -> SessionSpec:
-    session.no_typos(
-        frozenset(
-            {
-                "required",
-                "store",
-                "headerName",
-                "maxLifetime",
-                "enforceMaxLifetime",
-                "idleTimeout",
-                "upstreamTokenHeader",
-            }
-        )
-    )
+    session.no_typos(_SESSION_FIELDS)
     spec = SessionSpec(
         required=session.flag("required"),
         header_name=header_name(session, "headerName", ""),
@@ -221,9 +202,7 @@ def _session_spec(session: Fields) -> SessionSpec:
 
 
 def _tool(tool: Fields) -> ToolSpec:
-    tool.no_typos(
-        frozenset({"name", "description", "requiredTrust", "sideEffect", "riskLevel", "labels"})
-    )
+    tool.no_typos(_TOOL_FIELDS)
     return ToolSpec(
         name=tool.required_text("name"),
         description=tool.prose("description"),
@@ -235,20 +214,7 @@ def _tool(tool: Fields) -> ToolSpec:
 
 
 def _grant(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPAccessGrant:
-    spec.only(
-        frozenset(
-            {
-                "serverRef",
-                "subject",
-                "maxTrust",
-                "toolRules",
-                "allowedSideEffects",
-                "policyVersion",
-                "disabled",
-                "expiresAt",
-            }
-        )
-    )
+    spec.only(_GRANT_FIELDS)
     rules = tuple(_rule(item) for item in spec.objects("toolRules"))
     _check_unique((rule.name for rule in rules), spec.at("toolRules"), "rule for tool")
     effects = spec.texts("allowedSideEffects", SIDE_EFFECTS)
@@ -279,19 +245,7 @@ def _rule(rule: Fields) -> ToolRule:
 
 
 def _session(namespace: str, name: str, spec: Fields, meta: Fields) -> MCPAgentSession:
-    spec.only(
-        frozenset(
-            {
-                "serverRef",
-                "subject",
-                "consentedTrust",
-                "expiresAt",
-                "revoked",
-                "policyVersion",
-                "upstreamTokenSecretRef",
-            }
-        )
-    )
+    spec.only(_AGENT_SESSION_FIELDS)
     return MCPAgentSession(
         namespace=namespace,
         name=name,
