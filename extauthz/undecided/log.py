@@ -22,9 +22,10 @@ _log = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 64 * 1024  # read at once; a longer line counts as unreadable
 _PUNCH_BYTES: Final = 1024 * 1024  # given back at once
 _KEEP_SIZE_AND_PUNCH: Final = 0x01 | 0x02  # fallocate(2)
-# Every line is one flat JSON object, so `{"` stands at its beginning alone: inside of a string
-# the quote is escaped. A torn line therefore cannot swallow the one that was written after it.
-_BEGINNING: Final = re.compile(rb'(?=\{")')
+# Every line is one flat JSON object, so `{"name":` stands at its beginning alone: inside of a
+# string the quote is escaped, and behind one comes no letter (a caller's string may end in `{`).
+# A torn line therefore cannot swallow the one that was written after it.
+_BEGINNING: Final = re.compile(rb'(?=\{"[a-z_]+":)')
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,13 @@ def test_a_line_behind_a_torn_one_is_whole(path: Path) -> None:
     assert all(data[each.offset :].startswith(each.body) for each in chunk.records)
 
 
+def test_a_string_that_ends_in_a_brace_tears_no_line(path: Path) -> None:
+    """A caller's header may end in `{`: the line stays one line."""
+    lines = [b'{"peer":"{","traceparent":"{"}', b'{"a":"{\\"b\\":{"}']
+    append(path, b"".join(line + b"\n" for line in lines))
+    assert bodies(UndecidedLog(path).read(Position())) == lines
+
+
 def test_a_line_without_end_is_bounded(path: Path) -> None:
     """More than a chunk without a line end is read as it is, and what follows too."""
     append(path, b"x" * CHUNK_BYTES + b'\n{"a":1}\n')
