@@ -15,6 +15,9 @@ def canonical(value: object) -> bytes:
         return text.encode()
 
 
-def digest(data: bytes) -> str:
-    """SHA-256, written `sha256:<hex>`."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+def digest(data: bytes | bytearray, more: bytes = b"") -> str:
+    """SHA-256 of both parts in a row, written `sha256:<hex>`."""
+    found = hashlib.sha256(data)
+    if more:
+        found.update(more)
+    return "sha256:" + found.hexdigest()

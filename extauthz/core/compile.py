@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from extauthz.core.decision import DenyStyle, Effect, ObjectRef, PolicyFacts
+from extauthz.core.bindings import compile_grants, compile_sessions
+from extauthz.core.decision import DenyStyle, Effect, PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.headers import SINGLE
@@ -22,14 +23,9 @@ from extauthz.core.model import (
 from extauthz.core.policy import (
     NEVER,
     RANKS,
-    Grant,
     IdentityHeaders,
     OAuth,
     Policy,
-    Rule,
-    Session,
-    SubjectGrants,
-    SubjectKey,
     Tool,
 )
 from extauthz.core.resources import header_name, networks
@@ -48,9 +44,6 @@ _CLAIMS = {
     "team_id": ("team_id", "tenant_id", "tid"),
     "session_id": ("sid",),
 }
-
-_RULES = {(deny, rank): Rule(deny, rank) for deny in (False, True) for rank in range(4)}
-_Shared = dict[tuple[tuple[str, Rule], ...], Mapping[str, Rule]]  # equal rules are kept once
 
 
 @contextmanager
@@ -101,7 +94,8 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
     if staleness and not generated_at:
         raise Invalid("$.generated_at", "is needed with policy.max_staleness", "set it")
     mode = rules.choice("mode", POLICY_MODES, "allow-list")
-    tools, grants, sessions = _tools(root), _grants(root, namespace), _sessions(root, namespace)
+    tools = _tools(root)
+    grants, sessions = compile_grants(root, namespace), compile_sessions(root, namespace)
     for name in ("max_lifetime", "idle_timeout"):
         session.duration(name)
     return Policy(
@@ -225,79 +219,3 @@ def _derive_risk(trust: str, effect: str) -> str:
     if effect == "write" or trust == "medium":
         return "medium"
     return "low" if effect == "read" else ""
-
-
-def _grants(root: Fields, server_namespace: str) -> dict[SubjectKey, SubjectGrants]:
-    by_subject: dict[SubjectKey, list[Grant]] = {}
-    seen: set[tuple[str, str]] = set()
-    shared: _Shared = {}
-    for item in root.objects("grants"):
-        grant = _grant(item, server_namespace, shared)
-        order = _order(grant)
-        if order in seen:
-            raise Invalid(item.at("name"), f"second grant `{grant.ref}`", "keep one of them")
-        seen.add(order)
-        by_subject.setdefault(_subject(item), []).append(grant)
-    by_subject.pop(("", "", ""), None)  # an empty subject matches nobody
-    return {
-        subject: SubjectGrants(tuple(sorted(found, key=_order)))
-        for subject, found in by_subject.items()
-    }
-
-
-def _rules(item: Fields) -> dict[str, Rule]:
-    rules: dict[str, Rule] = {}
-    for rule in item.objects("tool_rules"):
-        name = rule.required_text("name")
-        deny = rule.choice("decision", DECISIONS, "allow") == "deny"
-        trust = rule.choice("required_trust", TRUST_LEVELS)
-        rank = RANKS.get(trust, 0)
-        earlier = rules.get(name)  # of two rules for one tool the stricter parts count
-        if earlier:
-            deny, rank = deny or earlier.deny, max(rank, earlier.rank)
-        rules[name] = _RULES[deny, rank]
-    return rules
-
-
-def _grant(item: Fields, server_namespace: str, shared: _Shared) -> Grant:
-    expires_at, rules = item.instant("expires_at"), _rules(item)
-    return Grant(
-        ref=_ref(item, server_namespace),
-        rank=RANKS[item.choice("max_trust", TRUST_LEVELS, "low")],
-        effects=item.texts("allowed_side_effects", SIDE_EFFECTS),
-        rules=shared.setdefault(tuple(rules.items()), rules) if rules else None,
-        disabled=item.flag("disabled"),
-        expires_at=parse_instant(expires_at, "") if expires_at else NEVER,
-        policy_version=item.text("policy_version"),
-    )
-
-
-def _sessions(root: Fields, server_namespace: str) -> dict[str, Session]:
-    sessions: dict[str, Session] = {}
-    for item in root.objects("sessions"):
-        name, expires_at = item.required_text("name"), item.instant("expires_at")
-        if name in sessions:
-            raise Invalid(item.at("name"), f"second session `{name}`", "keep one of them")
-        sessions[name] = Session(
-            ref=_ref(item, server_namespace),
-            subject=_subject(item),
-            rank=RANKS[item.choice("consented_trust", TRUST_LEVELS, "low")],
-            revoked=item.flag("revoked"),
-            expires_at=parse_instant(expires_at, "") if expires_at else NEVER,
-            policy_version=item.text("policy_version"),
-        )
-    return sessions
-
-
-def _ref(item: Fields, server_namespace: str) -> ObjectRef:
-    """Objects of another namespace are rendered as `namespace/name`; older documents name none."""
-    namespace = item.text("namespace", server_namespace)
-    return ObjectRef(namespace, item.required_text("name").removeprefix(f"{namespace}/"))
-
-
-def _subject(item: Fields) -> SubjectKey:
-    return item.text("human_id"), item.text("agent_id"), item.text("team_id")
-
-
-def _order(grant: Grant) -> tuple[str, str]:
-    return grant.ref.namespace, grant.ref.name

@@ -27,8 +27,13 @@ def content_digest(document: Mapping[str, Any]) -> str:
 
 def combine(objects: Iterable[bytes], document: Mapping[str, Any]) -> str:
     """The policy revision from object digests and the members beside them."""
+    return combine_sorted(b"".join(sorted(objects)), document)
+
+
+def combine_sorted(objects: bytes | bytearray, document: Mapping[str, Any]) -> str:
+    """The same of object digests that are sorted and joined."""
     rest = {name: value for name, value in document.items() if name not in _OUTSIDE}
-    return digest(b"".join(sorted(objects)) + hashlib.sha256(canonical(rest)).digest())
+    return digest(objects, hashlib.sha256(canonical(rest)).digest())
 
 
 # mcp-runtime's members, in the order in which its Go structs declare them.
