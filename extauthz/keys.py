@@ -19,7 +19,7 @@ from extauthz.core.times import format_instant
 from extauthz.core.tokens import TokenVerifier
 from extauthz.jwks import fetch_keys, open_session
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0  # how soon a policy of another issuer is seen when nobody calls
 
@@ -197,7 +197,7 @@ class KeyRing:
         except SentinelError as error:
             self.fetches[Fetch.FAILURE] += 1
             if str(error) != self.fault:
-                log.warning("token keys not fetched", extra={"why": str(error)})
+                _log.warning("token keys not fetched", extra={"why": str(error)})
             self.fault = str(error)
             return
         verifier = self.current.tokens
@@ -215,7 +215,7 @@ class KeyRing:
             verifier.rules, keys, usable_until=usable_until, unknown_key=self._ask
         )
         self._bare = None
-        log.info("token keys fetched", extra={"issuer": oauth.issuer, "keys": keys.size})
+        _log.info("token keys fetched", extra={"issuer": oauth.issuer, "keys": keys.size})
 
 
 def _source(oauth: OAuth) -> tuple[str, str]:

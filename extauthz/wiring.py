@@ -31,7 +31,7 @@ from extauthz.sources.policies import Policies
 from extauthz.sources.watch import keep_looking
 from extauthz.undecided import OpenCalls, Tail
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
 SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
@@ -109,7 +109,7 @@ class DecisionPoint:
             name="policy source",
         )
         self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
-        log.info(
+        _log.info(
             "decision point runs",
             extra={
                 "check_address": settings.check_address,
@@ -193,7 +193,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await point.start()
         await point.wait(stop)
-        log.info("decision point drains")
+        _log.info("decision point drains")
     finally:
         await point.drain()
 

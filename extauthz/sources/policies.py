@@ -9,7 +9,7 @@ from extauthz.core.decision import PolicyFacts
 from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Reload(StrEnum):
@@ -49,7 +49,7 @@ class Policies:
         self.changed_at = now
         self.reloads[Reload.SUCCESS] += 1
         facts = policy.facts
-        log.info(
+        _log.info(
             "policy runs",
             extra={
                 "server": f"{facts.namespace}/{facts.server}",
@@ -69,9 +69,9 @@ class Policies:
             return
         for fault in faults:
             if fault not in self.faults:
-                log.error("policy refused", extra={"fault": str(fault)})
+                _log.error("policy refused", extra={"fault": str(fault)})
         if not faults:
-            log.info("policy source mended")
+            _log.info("policy source mended")
         else:
             self.reloads[Reload.FAILURE] += 1
         self.faults = faults
