@@ -6,7 +6,16 @@ from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.model import DECISIONS, SIDE_EFFECTS, TRUST_LEVELS
-from extauthz.core.policy import NEVER, RANKS, Grant, Rule, Session, SubjectGrants, SubjectKey
+from extauthz.core.policy import (
+    NEVER,
+    RANKS,
+    Grant,
+    Rule,
+    Session,
+    SubjectGrants,
+    SubjectKey,
+    order,
+)
 from extauthz.core.times import parse_instant
 
 _RULES = {(deny, rank): Rule(deny, rank) for deny in (False, True) for rank in range(4)}
@@ -96,8 +105,3 @@ def reference(item: Fields, server_namespace: str) -> ObjectRef:
 
 def _subject(item: Fields) -> SubjectKey:
     return item.text("human_id"), item.text("agent_id"), item.text("team_id")
-
-
-def order(grant: Grant) -> tuple[str, str]:
-    """What grants are sorted and told apart by: namespace and name."""
-    return grant.ref.namespace, grant.ref.name

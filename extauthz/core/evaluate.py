@@ -8,7 +8,7 @@ from dataclasses import replace
 from extauthz.core.decision import Decision, Effect, ObjectRef, Trust, Would
 from extauthz.core.identity import is_trusted_peer
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
-from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool
+from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool, order
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity, Kind
 from extauthz.core.tokens import TokenRefusal
@@ -73,7 +73,7 @@ def _tool_call(policy: Policy, call: Call, identity: Identity, now: float) -> De
             policy, call, identity, policy.default, Reason.NO_MATCHING_GRANT, session=session
         )
     if not any(now < found.live_until for found in matching):
-        first = min((found.grants[0] for found in matching), key=_order)
+        first = min((found.grants[0] for found in matching), key=order)
         reason = Reason.GRANT_DISABLED if first.disabled else Reason.GRANT_EXPIRED
         return _decide(policy, call, identity, DENY, reason, grant=first, session=session)
     live = [
@@ -82,7 +82,7 @@ def _tool_call(policy: Policy, call: Call, identity: Identity, now: float) -> De
         for grant in found.for_tool(call.tool)
         if (rule := grant.rule_for(call.tool)) and grant.is_live(now)
     ]
-    live.sort(key=lambda pair: _order(pair[0]))
+    live.sort(key=lambda pair: order(pair[0]))
     for grant, rule in live:
         if rule.deny:
             return _decide(
@@ -201,10 +201,6 @@ def _observed(policy: Policy, decision: Decision) -> Decision:
     if decision.allowed or not decision.call.is_tool_call:
         return replace(decision, would=would)
     return replace(decision, effect=ALLOW, reason=Reason.ALLOWED, would=would)
-
-
-def _order(grant: Grant) -> tuple[str, str]:
-    return grant.ref.namespace, grant.ref.name
 
 
 def _ref(found: Grant | Session | None) -> ObjectRef | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from extauthz.core.decision import Decision, Effect
 from extauthz.core.evaluate import weigh_grant
-from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool
+from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool, order
 from extauthz.core.reasons import Reason
 from extauthz.core.table import TABLE
 
@@ -91,7 +91,7 @@ def _grants(policy: Policy, decision: Decision, now: float) -> list[Step]:
     session = policy.sessions.get(decision.identity.session_id) if decision.session else None
     tool = policy.tools.get(decision.call.tool, UNDECLARED)
     found = [grant for group in policy.matching(decision.identity) for grant in group.grants]
-    found.sort(key=lambda grant: (grant.ref.namespace, grant.ref.name))
+    found.sort(key=order)
     return [
         Step(
             f"grant {grant.ref}",

@@ -75,6 +75,11 @@ class Grant:
         return COVERS if self.rules is None else self.rules.get(tool)
 
 
+def order(grant: Grant) -> tuple[str, str]:
+    """What grants are sorted and told apart by: namespace and name."""
+    return grant.ref.namespace, grant.ref.name
+
+
 @value(frozen=True, slots=True)
 class Session:
     """A session, ready to be evaluated. `rank`: consented trust."""

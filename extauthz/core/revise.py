@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from extauthz.core.bindings import compile_grants, compile_sessions, order, reference
+from extauthz.core.bindings import compile_grants, compile_sessions, reference
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.fields import Fields
-from extauthz.core.policy import Grant, Policy, Session, SubjectGrants, SubjectKey
+from extauthz.core.policy import Grant, Policy, Session, SubjectGrants, SubjectKey, order
 from extauthz.core.revision import combine_sorted, object_digest
 
 _DIGEST_BYTES = 32
