@@ -12,16 +12,15 @@ import click
 
 from backend.cli.console import DENIED, Failure, cell, json_option, printable, stdout
 from backend.cli.running import state_option, the_running
+from extauthz.core.model import AGENT_HEADER, HUMAN_HEADER, SESSION_HEADER, TEAM_HEADER
 
 # Headers of MCPServer's defaults; a server may name others (`--header`).
 IDENTITY_HEADERS = {
-    "human": "X-MCP-Human-ID",
-    "agent": "X-MCP-Agent-ID",
-    "team": "X-MCP-Team-ID",
-    "session": "X-MCP-Agent-Session",
+    "human": HUMAN_HEADER,
+    "agent": AGENT_HEADER,
+    "team": TEAM_HEADER,
+    "session": SESSION_HEADER,
 }
-
-
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 
 

@@ -12,12 +12,17 @@ from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.headers import SINGLE
 from extauthz.core.model import (
+    AGENT_HEADER,
     AUTH_MODES,
     DECISIONS,
     DENY_STYLES,
     GUARDS,
+    HUMAN_HEADER,
     POLICY_MODES,
+    SESSION_HEADER,
     SIDE_EFFECTS,
+    TEAM_HEADER,
+    TOKEN_HEADER,
     TRUST_LEVELS,
 )
 from extauthz.core.policy import (
@@ -33,9 +38,6 @@ from extauthz.core.revision import compatible_revision, content_digest
 from extauthz.core.strictjson import Refused, parse
 from extauthz.core.times import parse_duration, parse_instant
 from extauthz.core.urls import check_key_url
-
-DEFAULT_SESSION_HEADER = "X-MCP-Agent-Session"
-DEFAULT_TOKEN_HEADER = "authorization"  # noqa: S105
 
 # Claims that carry identity where the document maps none; the first that a token has counts.
 _CLAIMS = {
@@ -137,8 +139,8 @@ def _auth_mode(auth: Fields) -> str:
 
 
 def _oauth(auth: Fields, headers: IdentityHeaders) -> OAuth:
-    header = header_name(auth, "token_header", DEFAULT_TOKEN_HEADER).lower()
-    if header in headers.all or header in SINGLE - {DEFAULT_TOKEN_HEADER}:
+    header = header_name(auth, "token_header", TOKEN_HEADER).lower()
+    if header in headers.all or header in SINGLE - {TOKEN_HEADER.lower()}:
         where = auth.at("token_header")
         raise Invalid(where, f"`{header}` has another meaning", "name a header of its own")
     jwks_url, issuer = auth.text("jwks_url"), auth.required_text("issuer_url")
@@ -162,17 +164,17 @@ def _oauth(auth: Fields, headers: IdentityHeaders) -> OAuth:
 
 def _identity_headers(auth: Fields, session: Fields) -> IdentityHeaders:
     """Two settings name the session's header; the one that was changed counts."""
-    by_auth = header_name(auth, "session_id_header", DEFAULT_SESSION_HEADER)
-    by_session = header_name(session, "header_name", DEFAULT_SESSION_HEADER)
-    changed = {by_auth, by_session} - {DEFAULT_SESSION_HEADER}
+    by_auth = header_name(auth, "session_id_header", SESSION_HEADER)
+    by_session = header_name(session, "header_name", SESSION_HEADER)
+    changed = {by_auth, by_session} - {SESSION_HEADER}
     if len(changed) > 1:
         where = session.at("header_name")
         raise Invalid(where, f"`{by_session}` differs from auth's `{by_auth}`", "set one of them")
     headers = IdentityHeaders(
-        human=header_name(auth, "human_id_header", "X-MCP-Human-ID").lower(),
-        agent=header_name(auth, "agent_id_header", "X-MCP-Agent-ID").lower(),
-        team=header_name(auth, "team_id_header", "X-MCP-Team-ID").lower(),
-        session=(changed.pop() if changed else DEFAULT_SESSION_HEADER).lower(),
+        human=header_name(auth, "human_id_header", HUMAN_HEADER).lower(),
+        agent=header_name(auth, "agent_id_header", AGENT_HEADER).lower(),
+        team=header_name(auth, "team_id_header", TEAM_HEADER).lower(),
+        session=(changed.pop() if changed else SESSION_HEADER).lower(),
     )
     if len(headers.all) < len(("human", "agent", "team", "session")):
         raise Invalid(auth.path, "two identities come from one header", "name four headers")

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import replace
 from functools import lru_cache
 
+from extauthz.core.model import AGENT_HEADER, HUMAN_HEADER, SESSION_HEADER, TEAM_HEADER
 from extauthz.core.policy import IdentityHeaders, OAuth, Policy
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NOBODY, Identity
@@ -11,7 +12,7 @@ from extauthz.core.tokens import TokenRefusal, TokenVerifier
 
 # What is looked for while there is no policy that says otherwise.
 DEFAULT_HEADERS = IdentityHeaders(
-    "x-mcp-human-id", "x-mcp-agent-id", "x-mcp-team-id", "x-mcp-agent-session"
+    *(name.lower() for name in (HUMAN_HEADER, AGENT_HEADER, TEAM_HEADER, SESSION_HEADER))
 )
 DEFAULT_WATCHED = DEFAULT_HEADERS.all
 

@@ -18,6 +18,10 @@ DECISIONS = tuple(effect.value for effect in Effect)
 DENY_STYLES = tuple(style.value for style in DenyStyle)
 GUARDS = ("whenSet", "required")
 
+# The headers that carry identity, and a token, where a server names no others.
+HUMAN_HEADER, AGENT_HEADER, TEAM_HEADER = "X-MCP-Human-ID", "X-MCP-Agent-ID", "X-MCP-Team-ID"
+SESSION_HEADER, TOKEN_HEADER = "X-MCP-Agent-Session", "Authorization"
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

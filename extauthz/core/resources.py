@@ -8,14 +8,19 @@ from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.model import (
+    AGENT_HEADER,
     API_VERSION,
     AUTH_MODES,
     DECISIONS,
     DEFAULT_NAMESPACE,
     DENY_STYLES,
     GUARDS,
+    HUMAN_HEADER,
     POLICY_MODES,
+    SESSION_HEADER,
     SIDE_EFFECTS,
+    TEAM_HEADER,
+    TOKEN_HEADER,
     TRUST_LEVELS,
     Auth,
     Claims,
@@ -117,11 +122,11 @@ def _auth(auth: Fields) -> Auth:
     claims = auth.object("claims").only(frozenset({"humanID", "agentID", "teamID", "sessionID"}))
     return Auth(
         mode=mode,
-        human_id_header=header_name(auth, "humanIDHeader", "X-MCP-Human-ID"),
-        agent_id_header=header_name(auth, "agentIDHeader", "X-MCP-Agent-ID"),
-        team_id_header=header_name(auth, "teamIDHeader", "X-MCP-Team-ID"),
-        session_id_header=header_name(auth, "sessionIDHeader", "X-MCP-Agent-Session"),
-        token_header=header_name(auth, "tokenHeader", "Authorization"),
+        human_id_header=header_name(auth, "humanIDHeader", HUMAN_HEADER),
+        agent_id_header=header_name(auth, "agentIDHeader", AGENT_HEADER),
+        team_id_header=header_name(auth, "teamIDHeader", TEAM_HEADER),
+        session_id_header=header_name(auth, "sessionIDHeader", SESSION_HEADER),
+        token_header=header_name(auth, "tokenHeader", TOKEN_HEADER),
         issuer_url=auth.text("issuerURL"),
         audience=auth.text("audience"),
         jwks_url=auth.text("jwksURL"),
