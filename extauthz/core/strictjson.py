@@ -6,6 +6,7 @@ lets pass (deep nesting, numbers that no double holds) is refused here.
 
 import math
 import re
+from itertools import accumulate
 from typing import Any
 
 import jiter
@@ -22,7 +23,7 @@ _DIGITS = bytes.maketrans(b"123456789.E-", b"0000000000e+")
 _LONG = b"0" * (MAX_NUMBER_DIGITS + 1)
 _NUMBER = re.compile(rb"-?[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?")
 _NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
-_BRACKETS = bytes.maketrans(b"{[}]", b"(())")
+_SIGNS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")  # +1 and -1, as signed bytes
 _NOT_BRACKETS = bytes(set(range(256)) - set(b'{[}]"'))
 _QUOTED = re.compile(rb'"[^"]*"')
 
@@ -61,17 +62,14 @@ def parse(body: bytes) -> Any:
 
 
 def _check_depth(body: bytes) -> None:
-    """Peel one level of brackets at a time; no recursion, all of it in C.
+    """Add up the brackets: one pass however they nest, no recursion, all of it in C.
 
     Without escaped quotes every quote begins or ends a string, and few strings hold brackets.
     """
-    rest = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_BRACKETS, _NOT_BRACKETS)
-    rest = _QUOTED.sub(b"", rest.replace(b'""', b""))
-    for _ in range(MAX_DEPTH):
-        rest = rest.replace(b"()", b"")
-        if not rest:
-            return
-    raise Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+    rest = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SIGNS, _NOT_BRACKETS)
+    signs = _QUOTED.sub(b"", rest.replace(b'""', b""))
+    if max(accumulate(memoryview(signs).cast("b"))) > MAX_DEPTH:
+        raise Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _check_numbers(body: bytes) -> None:
