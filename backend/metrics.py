@@ -1,8 +1,25 @@
 """The Prometheus metrics of the backend's components, one registry for a process."""
 
+from enum import StrEnum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+
+class Name(StrEnum):
+    """Metric names; the first two are mcp-runtime's."""
+
+    INTAKE_PAUSED = "processor_intake_paused"  # 1 while the store refuses inserts
+    PAUSE_TRANSITIONS = "processor_intake_pause_transitions_total"  # pauses and resumptions
+    PROCESSED = "processor_events_total"  # records done with: stored, present, resent, poison
+    INSERT_SECONDS = "processor_insert_seconds"  # time of one insert
+    LAG = "processor_lag_records"  # records not committed yet
+    INGEST_REQUESTS = "ingest_requests_total"  # answers, by status
+    INGESTED = "ingest_events_total"  # events that the log has taken
+    APPEND_SECONDS = "ingest_append_seconds"  # time until the log had a request's events
+    API_REQUESTS = "api_requests_total"  # answers, by route and status
+    API_SECONDS = "api_request_seconds"  # time of one request
 
 
 def new_registry() -> CollectorRegistry:
@@ -19,37 +36,35 @@ class IngestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.requests = Counter(
-            "ingest_requests_total", "Answers by status", ["status"], registry=registry
+            Name.INGEST_REQUESTS, "Answers by status", ["status"], registry=registry
         )
-        self.events = Counter(
-            "ingest_events_total", "Events that the log has taken", registry=registry
-        )
+        self.events = Counter(Name.INGESTED, "Events that the log has taken", registry=registry)
         self.append_seconds = Histogram(
-            "ingest_append_seconds", "Time until the log had a request's events", registry=registry
+            Name.APPEND_SECONDS, "Time until the log had a request's events", registry=registry
         )
 
 
 class ProcessorMetrics:
-    """What the processor counts; the first two names are upstream's."""
+    """What the processor counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.intake_paused = Gauge(
-            "processor_intake_paused", "1 while the store refuses inserts", registry=registry
+            Name.INTAKE_PAUSED, "1 while the store refuses inserts", registry=registry
         )
         self.pause_transitions = Counter(
-            "processor_intake_pause_transitions_total", "Pauses and resumptions", registry=registry
+            Name.PAUSE_TRANSITIONS, "Pauses and resumptions", registry=registry
         )
         self.events = Counter(
-            "processor_events_total",
+            Name.PROCESSED,
             "Records done with: stored, present (already), resent (known), poison",
             ["result"],
             registry=registry,
         )
         self.insert_seconds = Histogram(
-            "processor_insert_seconds", "Time of one insert", registry=registry
+            Name.INSERT_SECONDS, "Time of one insert", registry=registry
         )
-        self.lag = Gauge("processor_lag_records", "Records not committed yet", registry=registry)
+        self.lag = Gauge(Name.LAG, "Records not committed yet", registry=registry)
 
 
 class ApiMetrics:
@@ -58,11 +73,11 @@ class ApiMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.requests = Counter(
-            "api_requests_total",
+            Name.API_REQUESTS,
             "Answers by route and status",
             ["method", "route", "status"],
             registry=registry,
         )
         self.seconds = Histogram(
-            "api_request_seconds", "Time of one request", ["route"], registry=registry
+            Name.API_SECONDS, "Time of one request", ["route"], registry=registry
         )
