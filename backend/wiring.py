@@ -33,7 +33,7 @@ def _event_log(settings: Settings) -> EventLog:
     from backend.adapters.sqlite_log import SqliteLog
 
     return SqliteLog(
-        _path(settings.event_log_url, "EVENT_LOG_URL"),
+        _path(settings.event_log_url, "EVENT_LOG_URL", "sqlite"),
         clock=time.time,
         retention_seconds=settings.event_log_retention_hours * 3600,
         max_bytes=settings.event_log_max_bytes,
@@ -51,7 +51,7 @@ def _event_store(settings: Settings) -> EventStore:
 def _access_store(settings: Settings) -> AccessStore:
     from backend.adapters.directory import DirectoryStore
 
-    return DirectoryStore(_path(settings.access_url, "ACCESS_URL"))
+    return DirectoryStore(_path(settings.access_url, "ACCESS_URL", "dir"))
 
 
 @dataclass
@@ -217,9 +217,9 @@ def _verifier(settings: Settings, names: Sequence[str]) -> Verifier:
     return ApiKeys(keys)
 
 
-def _path(url: str, name: str) -> Path:
+def _path(url: str, name: str, scheme: str) -> Path:
     if not url:
-        raise _unset(name, "scheme:///path")
+        raise _unset(name, f"{scheme}:///path")
     return Path(urlsplit(url).path)
 
 

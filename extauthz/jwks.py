@@ -90,9 +90,9 @@ async def _get(session: aiohttp.ClientSession, url: str, allow_loopback_http: bo
                     most = f"serve at most {MAX_DOCUMENT_BYTES} bytes"
                     raise Invalid(url, "is too large", most)
     except TimeoutError as error:
-        raise Retryable(f"{url}: did not answer within {TIMEOUT_SECONDS:g} s") from error
+        raise Retryable(f"{url}: did not answer within {TIMEOUT_SECONDS:g} s; is it up?") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Retryable(f"{url}: cannot be reached ({error})") from error
+        raise Retryable(f"{url}: cannot be reached ({error}); is the address right?") from error
     try:
         return parse(body)
     except Refused as refused:

@@ -70,8 +70,10 @@ def _translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
         name = (error.name if isinstance(error, Error) else "") or type(error).__name__
         said = f"{name}, code {code}" if code else name
         if code in blame:
-            raise Invalid("", f"the event store refused the data ({said})") from error
-        raise Retryable(f"the event store cannot be used ({said})") from error
+            raise Invalid(
+                "", f"the event store refused the data ({said})", "look up the code in its log"
+            ) from error
+        raise Retryable(f"the event store cannot be used ({said}); look at its log") from error
 
 
 class ClickHouseStore:

@@ -65,7 +65,7 @@ def _translated() -> Iterator[None]:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise Busy("the event log is full; free disk space or raise its limit") from error
-        raise Retryable(f"the event log cannot be used ({error})") from error
+        raise Retryable(f"the event log cannot be used ({error}); look at its disk") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -71,7 +71,7 @@ def _check_document(path: Path) -> Findings:
     try:
         compile_document(load_document(path.read_bytes()))
     except OSError as error:
-        raise Failure(f"`{path}` cannot be read ({error.strerror})") from error
+        raise Failure(f"`{path}` cannot be read ({error.strerror}); make it readable") from error
     except Invalid as error:
         return Findings((Fault(str(path), 0, error.field, error.problem, error.mend),), ())
     return Findings((), ())

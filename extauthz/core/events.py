@@ -183,7 +183,7 @@ def check_envelope(value: object, where: str = "") -> dict[str, Any]:
         Invalid: naming the first field that is missing or wrong.
     """
     if not isinstance(value, dict):
-        raise Invalid(where.rstrip("."), "an event must be a JSON object")
+        raise Invalid(where.rstrip("."), "an event must be a JSON object", "send its members")
     for name in ("source", "event_type"):
         text = value.get(name)
         if not isinstance(text, str) or not text.strip():
