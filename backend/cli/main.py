@@ -14,6 +14,7 @@ COMMANDS = {
     "events": "backend.cli.events:events",
     "call": "backend.cli.call:call",
     "policy": "backend.cli.policy:policy",
+    "access": "backend.cli.grants:access",
     "decide": "backend.cli.decide:decide",
 }
 RUNTIME_COMMANDS = {"status": COMMANDS["status"]}
@@ -43,7 +44,7 @@ def sentinel() -> None:
     """Govern live MCP traffic: Envoy in front, decisions by grants, an audit trail."""
 
 
-@click.group(cls=Group)
+@click.group(cls=LazyGroup, commands_at={"access": COMMANDS["access"]}, epilog=EXIT_CODES)
 @click.version_option(package_name="mcpruntime-sentinel")
 def mcp_runtime() -> None:
     """The commands of mcp-runtime that Sentinel answers to."""

@@ -143,12 +143,13 @@ def claim(root: Path) -> tuple[StateFolder, int]:
 
     Raises:
         Conflict: another `sentinel up` runs on it.
-        Invalid: it cannot be made or written.
+        Invalid: it cannot be made or written, or others can write it.
     """
     root = root.resolve()
     folder = StateFolder(root)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(root)
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         problem = f"`{root}` cannot be written ({error.strerror})"
@@ -170,6 +171,14 @@ def claim(root: Path) -> tuple[StateFolder, int]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return folder, descriptor
+
+
+def _check_private(root: Path) -> None:
+    """Who can write the folder can put keys of his own there, and a decision point."""
+    found = root.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        mend = "choose a folder of your own, and run `chmod go-w` on it"
+        raise Invalid("--state", f"`{root}` belongs to others, or they can write it", mend)
 
 
 def _holder(descriptor: int) -> int:

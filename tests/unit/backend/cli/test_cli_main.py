@@ -15,11 +15,13 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
         assert name in text
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "policy check", "policy render"])
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, "policy check", "policy render", "access grant list", "access session get"]
+)
 def test_every_command_has_json(name: str) -> None:
     """Programs read all of them."""
     text = CliRunner().invoke(sentinel, [*name.split(), "--help"]).stdout
-    assert "--json" in text or name == "policy"
+    assert "--json" in text or name in {"policy", "access"}
 
 
 def test_mcp_runtime_has_what_exists() -> None:

@@ -85,3 +85,12 @@ def test_no_folder_means_nothing_runs(tmp_path: Path) -> None:
     """Asking does not make the folder."""
     assert read_running(StateFolder(tmp_path / "none")) is None
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """They could put keys there that they know, and sockets of their own."""
+    tmp_path.chmod(mode)
+    with pytest.raises(Invalid, match="they can write it; choose a folder of your own"):
+        claim(tmp_path)
+    assert not list(tmp_path.iterdir())
