@@ -1,15 +1,24 @@
 """The decision point's metrics, and the audit that counts what passes through it."""
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-from extauthz.core.decision import Decision
+from extauthz.core.decision import Decision, PolicyFacts
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.refusals import Refusal
@@ -54,8 +63,34 @@ _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 Labels = tuple[str, ...]
 
 
-class MeteredAudit:
+@dataclass(slots=True)
+class _Ended:
+    """Calls that ended alike. `slower`: how many fell into each bucket, the last beyond all."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    slower: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+
+    def take(self, outcome: Outcome) -> None:
+        seconds = max(outcome.latency_ms, 0.0) / 1000
+        self.calls += 1
+        self.seconds += seconds
+        self.bytes_in += max(outcome.bytes_in, 0)
+        self.bytes_out += max(outcome.bytes_out, 0)
+        self.slower[bisect_left(_BUCKETS, seconds)] += 1
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Bounds, and how many calls took no longer."""
+        bounds = (*map(floatToGoString, _BUCKETS), "+Inf")
+        return list(zip(bounds, accumulate(self.slower), strict=True))
+
+
+class MeteredAudit(Collector):
     """An audit that counts each decision and each outcome on its way to another one.
+
+    It keeps numbers of its own: a metric's lock for each of them would cost as much as deciding.
 
     Args:
         audit: where they go.
@@ -67,39 +102,27 @@ class MeteredAudit:
         self._audit, self._open_max = audit, open_max
         self._open: OrderedDict[str, tuple[Labels, bool]] = OrderedDict()
         self._running = 0  # of the open ones, those that were allowed
-        reasons = (*_CALL, "reason")
-        self._decisions = Counter(Name.DECISIONS, "Decisions.", reasons, registry=registry)
-        ended = (*_CALL, "status")
-        self._requests = Counter(Name.REQUESTS, "Calls that ended.", ended, registry=registry)
-        self._duration = Histogram(
-            Name.DURATION, "Duration of calls.", ended, buckets=_BUCKETS, registry=registry
-        )
-        self._bytes_in = Counter(Name.REQUEST_BYTES, "Body bytes in.", ended, registry=registry)
-        self._bytes_out = Counter(Name.RESPONSE_BYTES, "Body bytes out.", ended, registry=registry)
-        inflight = Gauge(Name.INFLIGHT, "Allowed calls that have not ended.", registry=registry)
-        inflight.set_function(lambda: self._running)
-        # Finding a labelled metric costs more than counting; labels are few, see above.
-        self._counted: dict[Labels, Counter] = {}
-        self._ended: dict[Labels, tuple[Counter, Histogram, Counter, Counter]] = {}
+        self._facts = PolicyFacts()
+        self._server: Labels = ("", "", "", "")
+        self._decided: dict[tuple[Labels, str], int] = {}
+        self._ended: dict[tuple[Labels, int], _Ended] = {}
+        registry.register(self)
 
     async def record(self, asked: Asked, decision: Decision) -> Decision:
         """Pass on, and count what was decided in the end."""
         decision = await self._audit.record(asked, decision)
         policy, method, rpc = decision.policy, asked.method, decision.call.method
+        if policy is not self._facts:
+            self._facts = policy
+            self._server = (policy.namespace, policy.server, policy.cluster, policy.team_id)
         labels = (
-            policy.namespace,
-            policy.server,
-            policy.cluster,
-            policy.team_id,
+            *self._server,
             method if method in _HTTP else "other",
             rpc if rpc in _RPC else "other",
             decision.effect.value,
         )
-        key = (*labels, decision.reason.value)
-        counter = self._counted.get(key)
-        if counter is None:
-            counter = self._counted[key] = self._decisions.labels(*key)
-        counter.inc()
+        key = labels, decision.reason.value
+        self._decided[key] = self._decided.get(key, 0) + 1
         self._remember(decision, labels)
         return decision
 
@@ -110,24 +133,36 @@ class MeteredAudit:
         if labels is None:
             return
         self._running -= allowed
-        ended = (*labels, str(outcome.status))
-        found = self._ended.get(ended)
-        if found is None:
-            found = self._ended[ended] = (
-                self._requests.labels(*ended),
-                self._duration.labels(*ended),
-                self._bytes_in.labels(*ended),
-                self._bytes_out.labels(*ended),
-            )
-        requests, duration, bytes_in, bytes_out = found
-        requests.inc()
-        duration.observe(max(outcome.latency_ms, 0) / 1000)
-        bytes_in.inc(max(outcome.bytes_in, 0))
-        bytes_out.inc(max(outcome.bytes_out, 0))
+        key = labels, outcome.status
+        ended = self._ended.get(key)
+        if ended is None:
+            ended = self._ended[key] = _Ended()
+        ended.take(outcome)
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it, as of now."""
+        decisions = CounterMetricFamily(Name.DECISIONS, "Decisions.", labels=(*_CALL, "reason"))
+        for (labels, reason), count in self._decided.items():
+            decisions.add_metric((*labels, reason), count)
+        yield decisions
+        of = (*_CALL, "status")
+        requests = CounterMetricFamily(Name.REQUESTS, "Calls that ended.", labels=of)
+        duration = HistogramMetricFamily(Name.DURATION, "Duration of calls.", labels=of)
+        bytes_in = CounterMetricFamily(Name.REQUEST_BYTES, "Body bytes in.", labels=of)
+        bytes_out = CounterMetricFamily(Name.RESPONSE_BYTES, "Body bytes out.", labels=of)
+        for (labels, status), ended in self._ended.items():
+            found = (*labels, str(status))
+            requests.add_metric(found, ended.calls)
+            duration.add_metric(found, ended.buckets(), ended.seconds)
+            bytes_in.add_metric(found, ended.bytes_in)
+            bytes_out.add_metric(found, ended.bytes_out)
+        yield from (requests, duration, bytes_in, bytes_out)
+        yield _gauge(Name.INFLIGHT, "Allowed calls that have not ended.", self._running)
 
     def _remember(self, decision: Decision, labels: Labels) -> None:
-        self._open[decision.id] = (labels, decision.allowed)
-        self._running += decision.allowed
+        allowed = decision.allowed
+        self._open[decision.id] = (labels, allowed)
+        self._running += allowed
         if len(self._open) > self._open_max:
             _, (_, allowed) = self._open.popitem(last=False)
             self._running -= allowed
