@@ -56,7 +56,10 @@ async def compile_aside(path: Path) -> Compiled:
     """
     with path.open("rb") as file:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __name__, stdin=file, stdout=asyncio.subprocess.PIPE
+            # -P: what stands in the working directory must not pass for a module.
+            *(sys.executable, "-P", "-m", __name__),
+            stdin=file,
+            stdout=asyncio.subprocess.PIPE,
         )
     assert process.stdout
     try:
