@@ -77,7 +77,6 @@ class DecisionPoint:
         self._stop_watching = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self.check_port = 0
 
     async def start(self) -> None:
         """Start every unit in order; Envoy can ask when this returns.
@@ -100,7 +99,7 @@ class DecisionPoint:
         self._server = create_server(Kind(settings.check_server))
         _, self._health = await add_services(self._server, self.keys, audit, time.time)
         try:
-            self.check_port = listen(self._server, settings.check_address)
+            listen(self._server, settings.check_address)
         except Invalid as error:
             raise Invalid("CHECK_ADDRESS", error.problem, error.mend) from error
         await self._server.start()

@@ -64,12 +64,7 @@ def take_over(
         gaps = tuple(debts.take_owed())
         gateway_start = new_id()
         encoder = Encoder(options, gateway_start)
-        bodies = [
-            encoder.encode(
-                Notice(place, clock(), 0.0, new_id(), EventType.AUDIT_GAP, gap.to_payload())
-            )
-            for place, gap in enumerate(gaps, 1)
-        ]
+        bodies = [encoder.encode(each) for each in _notices(gaps, clock, new_id)]
         # First the spool, at one stroke, then the mark: between the two the old mark is
         # known to be accounted for, and the new start has nothing but what is spooled.
         ordinal = spool.begin(gateway_start, bodies, saved)
@@ -87,6 +82,14 @@ def take_over(
     return Takeover(
         spool, mark, ordinal, starts, recovered, gaps, bool(spool_fault) + bool(mark_fault)
     )
+
+
+def _notices(
+    gaps: Iterable[Gap], clock: Callable[[], float], new_id: Callable[[], str]
+) -> Iterator[Notice]:
+    """The first events of this start: what was lost."""
+    for place, gap in enumerate(gaps, 1):
+        yield Notice(place, clock(), 0.0, new_id(), EventType.AUDIT_GAP, gap.to_payload())
 
 
 def _read(path: Path) -> tuple[MarkReading | None, str]:
