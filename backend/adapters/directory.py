@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from extauthz.core.accessdir import find
+from extauthz.core import accessdir
 from extauthz.core.errors import NotFound, Retryable
 from extauthz.core.manifests import read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
@@ -55,7 +55,7 @@ class DirectoryStore:
         found: dict[tuple[str, str], R] = {}
         for path in self._files():
             try:
-                manifest = read_manifest(path.read_bytes(), str(path))
+                manifest = read_manifest(accessdir.read(path), str(path))
             except FileNotFoundError:  # removed since it was listed
                 continue
             except OSError as error:
@@ -68,7 +68,7 @@ class DirectoryStore:
 
     def _files(self) -> list[Path]:
         try:
-            return find(self._folder)
+            return accessdir.find(self._folder)
         except OSError as error:
             raise _unreadable(self._folder, error) from error
 

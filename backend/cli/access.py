@@ -1,12 +1,13 @@
 """An access directory, or one file of it, as the command line reads it."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.cli.state import StateFolder
-from extauthz.core.accessdir import find
+from extauthz.core import accessdir
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.manifests import Fault, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
@@ -61,10 +62,12 @@ def read_access(path: Path) -> Access:
         NotFound: the folder cannot be listed.
     """
     try:
-        files = find(path) if path.is_dir() else [path]
+        is_folder = path.is_dir()
+        files = accessdir.find(path) if is_folder else [path]
     except OSError as error:
         raise NotFound(f"`{path}` cannot be read ({error.strerror}); make it readable") from error
-    manifests = [_read(file) for file in files]
+    read = accessdir.read if is_folder else Path.read_bytes  # who names a pipe means it
+    manifests = [_read(file, read) for file in files]
     return Access(
         files=len(files),
         objects=tuple(placed for objects, _ in manifests for placed in objects),
@@ -112,9 +115,11 @@ def default_access(folder: StateFolder, *, is_demo: bool) -> Path:
     return access
 
 
-def _read(file: Path) -> tuple[tuple[Placed, ...], tuple[Fault, ...]]:
+def _read(
+    file: Path, read: Callable[[Path], bytes]
+) -> tuple[tuple[Placed, ...], tuple[Fault, ...]]:
     try:
-        raw = file.read_bytes()
+        raw = read(file)
     except OSError as error:
         return (), (Fault(str(file), 0, "", f"cannot be read ({error.strerror})", "see to it"),)
     manifest = read_manifest(raw, str(file))

@@ -1,8 +1,12 @@
 """Which files of an access directory count: the only place where core looks at a disk."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
+
+from extauthz.core.documents import MAX_FILE_BYTES
 
 SUFFIXES: Final = (".yaml", ".yml")
 
@@ -27,6 +31,18 @@ def find(folder: Path) -> list[Path]:
         names = (name for name in files if not name.startswith("."))
         found += [Path(root, name) for name in names if name.lower().endswith(SUFFIXES)]
     return sorted(found)
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes, of one that is too large to be taken one more than that.
+
+    Raises:
+        OSError: it cannot be read, or is no file: a pipe would be waited for without end.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _refuse(error: OSError) -> None:

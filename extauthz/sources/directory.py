@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.core.accessdir import find
+from extauthz.core import accessdir
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
@@ -140,13 +140,13 @@ class DirectorySource:
         self._seen, self._kept = seen, kept
 
     def _scan(self) -> Listing:
-        return {path: signature(path) for path in find(self._folder)}
+        return {path: signature(path) for path in accessdir.find(self._folder)}
 
     def _read_file(self, path: Path) -> Kept:
         file = str(path.relative_to(self._folder))
         before = self._kept.get(path, Kept(None, ())).objects
         try:
-            raw = path.read_bytes()
+            raw = accessdir.read(path)
         except OSError as error:
             fault = Fault(file, 0, "", f"cannot be read ({error.strerror})", "mend or delete it")
             return Kept(before, (fault,))

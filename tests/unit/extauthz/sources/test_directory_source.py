@@ -1,5 +1,6 @@
 """The directory source: what a folder of custom resources lets callers do."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -267,3 +268,20 @@ async def test_links(world: World, tmp_path: Path) -> None:
     (tmp_path / "..new").symlink_to("..v2")
     (tmp_path / "..new").rename(tmp_path / "..data")
     assert await world.look() == "allowed"
+
+
+async def test_a_pipe_does_not_hold_the_others_up(world: World) -> None:
+    """What is no regular file is a fault; changes of other files go on to count."""
+    assert await world.look() == "allowed"
+    os.mkfifo(world.folder / "pipe.yaml")
+    world.write("deny.yaml", DENY)
+    assert await world.look() == "tool_denied"
+    assert world.faults[0].startswith("pipe.yaml: cannot be read (is no regular file)")
+
+
+async def test_no_more_is_read_than_a_file_may_hold(world: World) -> None:
+    """A file without end costs no memory."""
+    (world.folder / "zeros.yaml").touch()
+    os.truncate(world.folder / "zeros.yaml", 1 << 40)
+    assert await world.look() == "policy_unavailable"
+    assert "is larger than" in world.faults[0]
