@@ -85,8 +85,6 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
     """
     root = Fields(document, "$")
     root.choice("schema_version", ("v1",), "v1")
-    server = root.object("server")
-    server_name, namespace = server.required_text("name"), server.text("namespace")
     auth, rules, session = root.object("auth"), root.object("policy"), root.object("session")
     rules.choice("enforce_on", ("call_tool",))
     headers, auth_mode = _identity_headers(auth, session), _auth_mode(auth)
@@ -95,29 +93,19 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
     generated_at = root.instant("generated_at")
     if staleness and not generated_at:
         raise Invalid("$.generated_at", "is needed with policy.max_staleness", "set it")
-    mode = rules.choice("mode", POLICY_MODES, "allow-list")
-    tools = _tools(root)
+    tools, namespace = _tools(root), root.object("server").text("namespace")
     grants, sessions = compile_grants(root, namespace), compile_sessions(root, namespace)
+    # The digests last: what is wrong in particular says more than that they do not fit.
+    facts = _facts(root, _check_digests(document), headers, sets_identity=oauth is not None)
     for name in ("max_lifetime", "idle_timeout"):
         session.duration(name)
     return Policy(
-        facts=PolicyFacts(
-            server=server_name,
-            namespace=namespace,
-            cluster=server.text("cluster"),
-            team_id=server.text("team_id"),
-            mode=mode,
-            version=rules.text("policy_version"),
-            revision=_check_digests(document),
-            deny_style=DenyStyle(rules.choice("deny_style", DENY_STYLES, "jsonrpc")),
-            identity_headers=(headers.human, headers.agent, headers.team, headers.session),
-            sets_identity=oauth is not None,
-        ),
+        facts=facts,
         auth_mode=auth_mode,
         headers=headers,
         watched=headers.all | {oauth.header} if oauth else headers.all,
         trusted_peers=tuple(map(ipaddress.ip_network, networks(auth, "trusted_peers"))),
-        observe=mode == "observe",
+        observe=facts.mode == "observe",
         default=Effect(rules.choice("default_decision", DECISIONS, "deny")),
         unknown_methods=Effect(rules.choice("unknown_methods", DECISIONS, "allow")),
         guard_required=rules.choice("side_effect_guard", GUARDS, "whenSet") == "required",
@@ -128,6 +116,24 @@ def compile_document(document: Mapping[str, Any]) -> Policy:
         sessions=sessions,
         generated_at=parse_instant(generated_at, "") if generated_at else 0.0,
         oauth=oauth,
+    )
+
+
+def _facts(
+    root: Fields, revision: str, headers: IdentityHeaders, *, sets_identity: bool
+) -> PolicyFacts:
+    server, rules = root.object("server"), root.object("policy")
+    return PolicyFacts(
+        server=server.required_text("name"),
+        namespace=server.text("namespace"),
+        cluster=server.text("cluster"),
+        team_id=server.text("team_id"),
+        mode=rules.choice("mode", POLICY_MODES, "allow-list"),
+        version=rules.text("policy_version"),
+        revision=revision,
+        deny_style=DenyStyle(rules.choice("deny_style", DENY_STYLES, "jsonrpc")),
+        identity_headers=(headers.human, headers.agent, headers.team, headers.session),
+        sets_identity=sets_identity,
     )
 
 
