@@ -8,6 +8,7 @@ from typing import Any
 from extauthz.core.bindings import compile_grants, compile_sessions, reference
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.policy import Grant, Policy, Session, SubjectGrants, SubjectKey, order
 from extauthz.core.revision import combine_sorted, object_digest
@@ -88,6 +89,7 @@ class Revised:
         gone: set[_Key] = {("grant", ref.namespace, ref.name) for ref in gone_grants}
         gone |= {("session", ref.namespace, ref.name) for ref in gone_sessions}
         gone |= digests.keys()
+        self._check_names(new_sessions, gone)
         for key in gone & self._digests.keys():
             self._sorted.remove(self._digests.pop(key))
         for digest in digests.values():
@@ -101,6 +103,15 @@ class Revised:
             sessions=self._change_sessions(new_sessions, gone),
         )
         return self.policy
+
+    def _check_names(self, new: Mapping[str, Session], gone: set[_Key]) -> None:
+        """Refuse a session that would stand in the place of another one."""
+        for name, session in new.items():
+            known = self.policy.sessions.get(name)
+            if known is None or known.ref == session.ref:
+                continue
+            if ("session", known.ref.namespace, known.ref.name) not in gone:
+                raise Invalid("$.sessions", f"second session `{name}`", "keep one of them")
 
     def _digests_of(self, document: Mapping[str, Any]) -> dict[_Key, bytes]:
         found: dict[_Key, bytes] = {}

@@ -79,3 +79,13 @@ def test_an_invalid_change_changes_nothing() -> None:
         revised.change(grants=[place("b"), place("d") | {"max_trust": "huge"}])
     assert revised.policy is before
     assert described(revised.change()) == described(before)
+
+
+def test_a_session_never_takes_the_place_of_another() -> None:
+    """Refused as compiling refuses it: one may be revoked, and the other not."""
+    revised = Revised(HEAD | {"sessions": [place("a") | {"agent_id": "ops", "revoked": True}]})
+    before = revised.policy
+    with pytest.raises(Invalid, match="second session `a`"):
+        revised.change(sessions=[{"name": "a", "namespace": "away", "agent_id": "ops"}])
+    assert revised.policy is before
+    assert described(revised.change()) == described(before)
