@@ -36,7 +36,7 @@ def evaluate(
         as_of: when the policy was last known to be current, likewise.
         unverified: in mode oauth, why the token names nobody.
     """
-    if now - as_of > policy.max_staleness:
+    if abs(now - as_of) > policy.max_staleness:  # a date to come would never grow old
         return _decide(policy, call, identity, DENY, Reason.POLICY_STALE)
     if peer is not None and not is_trusted_peer(policy, peer):
         return _decide(policy, call, identity, DENY, Reason.UNTRUSTED_PEER)

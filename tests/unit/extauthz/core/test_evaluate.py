@@ -141,6 +141,12 @@ class TestRows:
         check(doc, "deny", "policy_stale", now=NOW + 10.001)
         check(doc, "deny", "policy_stale", now=NOW + 11, method="tools/list")
 
+    def test_policy_of_the_future(self) -> None:
+        """A clock that was set back, or a wrong date, does not keep a policy fresh for ever."""
+        doc = document(grant(), max_staleness="10s") | {"generated_at": format_instant(NOW)}
+        check(doc, "allow", "allowed", now=NOW - 10)
+        check(doc, "deny", "policy_stale", now=NOW - 10.001)
+
     def test_untrusted_peer(self) -> None:
         """Row 2a: identity headers count only from trusted peers."""
         doc = document(grant()) | {"auth": {"mode": "header", "trusted_peers": ["10.1.0.0/16"]}}
