@@ -4,13 +4,17 @@ A denial is never an exception; these are for inputs that people and programs
 hand us. Messages: lower case, the offending input in backticks, the mend last.
 """
 
+from typing import Final
+
+MOST_QUOTED: Final = 2000  # characters of a field or a problem
+
 
 class SentinelError(Exception):
     """Anything that this project raises on purpose."""
 
 
 class Invalid(SentinelError):
-    """An input that can never work as it stands.
+    """An input that can never work as it stands; too much of it is not repeated.
 
     Args:
         field: where, as a path (`spec.toolRules[0].decision`, `$.grants[3].max_trust`,
@@ -20,10 +24,15 @@ class Invalid(SentinelError):
     """
 
     def __init__(self, field: str, problem: str, mend: str = "") -> None:
-        self.field, self.problem, self.mend = field, problem, mend
-        head = f"{field}: " if field else ""
+        self.field, self.problem, self.mend = _short(field), _short(problem), mend
+        head = f"{self.field}: " if field else ""
         tail = f"; {mend}" if mend else ""
-        super().__init__(f"{head}{problem}{tail}")
+        super().__init__(f"{head}{self.problem}{tail}")
+
+
+def _short(text: str) -> str:
+    """Errors go to logs and terminals; what they quote may be megabytes."""
+    return text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED // 2]}…{text[-200:]}"
 
 
 class Unauthenticated(SentinelError):

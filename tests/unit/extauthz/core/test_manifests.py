@@ -62,3 +62,11 @@ def test_mistyped_never_vanishes() -> None:
         assert not manifest.objects, new
         assert len(manifest.faults) == 1, new
     assert read_manifest(b"just text", "g.yaml").faults
+
+
+def test_a_fault_quotes_no_megabytes() -> None:
+    """Faults go to logs and terminals, again at each look."""
+    raw = b"apiVersion: mcpruntime.org/v1alpha1\nkind: " + b"MCPServer" * 200_000
+    (fault,) = read_manifest(raw, "x.yaml").faults
+    assert fault.problem.startswith("unknown value `MCPServer")
+    assert len(str(fault)) < 2_000
