@@ -22,6 +22,7 @@ from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
 from extauthz.core.strictjson import Refused, parse
 
 MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493, 2.2)
+MAX_ID_CHARS = 1024  # a denial repeats it, and Envoy takes an answer of 1 MiB
 
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
@@ -97,7 +98,9 @@ def _read_message(message: Any, headers: dict[str, str]) -> Call | Refusal:
     rpc_id = message.get("id")
     if has_id and not _is_valid_id(rpc_id):
         return Refusal(
-            Reason.INVALID_REQUEST_ID, "id must be a string or an integer within ±(2^53-1)"
+            Reason.INVALID_REQUEST_ID,
+            f"id must be a string of at most {MAX_ID_CHARS} characters, "
+            "or an integer within ±(2^53-1)",
         )
     if "method" in message:
         return _read_method(message, rpc_id, has_id, headers)
@@ -236,7 +239,9 @@ def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozense
 
 
 def _is_valid_id(value: object) -> bool:
-    return type(value) is str or (type(value) is int and -MAX_ID <= value <= MAX_ID)
+    if isinstance(value, str):
+        return len(value) <= MAX_ID_CHARS
+    return type(value) is int and -MAX_ID <= value <= MAX_ID
 
 
 def _era(version: str) -> Era:

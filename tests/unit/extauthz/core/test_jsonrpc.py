@@ -180,6 +180,7 @@ REFUSED = [
         for bad in (1.0, True, False, None, [], {}, 2**53, -(2**53))
     ),
     (raw('{"jsonrpc":"2.0","id":1e2,"method":"ping"}'), "invalid_request_id"),
+    (post(legacy_call(id="x" * 1025)), "invalid_request_id"),
     (
         post({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "a"}}),
         "invalid_request_id",
