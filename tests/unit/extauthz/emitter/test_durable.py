@@ -143,7 +143,7 @@ async def test_call_that_cannot_be_written_is_denied(durable, options) -> None:
 
 async def test_caller_that_goes_away_does_not_undo_it(ingest, durable, record, options) -> None:
     """Nor does it take others along that wait for the same write."""
-    async with durable() as emitter:
+    async with durable(request_timeout_seconds=FOREVER) as emitter:  # so that nothing is resent
         gone = asyncio.create_task(record(emitter, tool="gone"))
         stays = asyncio.create_task(record(emitter))
         await asyncio.sleep(0)
