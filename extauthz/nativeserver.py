@@ -44,6 +44,8 @@ class NativeServer(grpc.aio.Server):
         self._write: Callable[[Any], bytes] = bytes
         self._front: NativeGrpcFront | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._taken = threading.Lock()
+        self._answers: list[tuple[int, bytes]] = []
         self._waiting: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -105,14 +107,16 @@ class NativeServer(grpc.aio.Server):
         return await self._behind.wait_for_termination(timeout)
 
     def _hand_over(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
+        self._taken.acquire()
         while (events := front.recv_batch(_BATCH)) is not None:
             try:
                 loop.call_soon_threadsafe(self._take, events)
             except RuntimeError:  # the loop is closed
                 return
+            # What comes meanwhile is the next batch; fetched now, it would wait for the lock.
+            self._taken.acquire()
 
     def _take(self, events: list[tuple[int, int, int, bytes | None, Any]]) -> None:
-        assert self._front
         for kind, call_id, _, payload, _ in events:
             if kind != EVENT_CALL or payload is None:
                 continue  # the caller went away: what was decided stays
@@ -122,6 +126,8 @@ class NativeServer(grpc.aio.Server):
                 self._fail(call_id, grpc.StatusCode.RESOURCE_EXHAUSTED, "message too large")
             else:
                 self._call(call_id, payload)
+        self._flush()
+        self._taken.release()
 
     def _call(self, call_id: int, payload: bytes) -> None:
         """Run the method at once; only one that has to wait becomes a task."""
@@ -133,7 +139,18 @@ class NativeServer(grpc.aio.Server):
         assert self._loop
         task = self._loop.create_task(_rest(running, awaited))
         self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._waiting.discard(task)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Answer together what was decided together: each answer wakes the thread that writes."""
+        assert self._front
+        for call_id, answer in self._answers:
+            self._front.respond(call_id, answer)
+        self._answers.clear()
 
     async def _answer(self, call_id: int, payload: bytes) -> None:
         assert self._method
@@ -144,7 +161,7 @@ class NativeServer(grpc.aio.Server):
             _log.error("check failed: %s", type(error).__name__)
             self._fail(call_id, grpc.StatusCode.INTERNAL, "the decision point failed")
         else:
-            self._front.respond(call_id, answer)
+            self._answers.append((call_id, answer))
 
     def _fail(self, call_id: int, code: grpc.StatusCode, message: str) -> None:
         assert self._front

@@ -1,7 +1,6 @@
 """The audit event: its envelope, the payload of a call, and what ingest accepts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -31,7 +30,7 @@ class EventType(StrEnum):
 INTERNAL_TYPES = frozenset(EventType) - {EventType.REQUEST}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Envelope:
     """What travels to ingest and lies in the log.
 
@@ -53,13 +52,14 @@ class Envelope:
 
     def to_json(self) -> bytes:
         """One line of JSON, without a line end."""
+        payload = self.payload
         members: dict[str, Any] = {"event_id": self.event_id, "timestamp": self.timestamp}
         if self.trace_id:
             members["trace_id"] = self.trace_id
         members |= {
             "source": self.source,
             "event_type": self.event_type,
-            "payload": dict(self.payload),
+            "payload": payload if type(payload) is dict else dict(payload),
         }
         return orjson.dumps(members)
 
@@ -131,19 +131,21 @@ def call_payload(decision: Decision, asked: Asked) -> dict[str, Any]:
         "policy_version": decision.policy_version or policy.version,
         "policy_revision": policy.revision,
     }
-    known = {
-        "rpc_method": cap(call.method),
-        "tool_name": cap(call.tool),
-        "protocol_version": cap(call.protocol_version),
-        "arguments_digest": call.arguments_digest,
-        "required_trust": decision.trust.required,
-        "admin_trust": decision.trust.admin,
-        "consented_trust": decision.trust.consented,
-        "effective_trust": decision.trust.effective,
-        "required_side_effect": decision.side_effect,
-        "risk_level": decision.risk,
-    }
-    payload |= {name: value for name, value in known.items() if value}
+    trust = decision.trust
+    for name, known in (
+        ("rpc_method", cap(call.method)),
+        ("tool_name", cap(call.tool)),
+        ("protocol_version", cap(call.protocol_version)),
+        ("arguments_digest", call.arguments_digest),
+        ("required_trust", trust.required),
+        ("admin_trust", trust.admin),
+        ("consented_trust", trust.consented),
+        ("effective_trust", trust.effective),
+        ("required_side_effect", decision.side_effect),
+        ("risk_level", decision.risk),
+    ):
+        if known:
+            payload[name] = known
     if decision.grant:
         payload["matched_grant"] = decision.grant.name
         payload["matched_grant_namespace"] = decision.grant.namespace
