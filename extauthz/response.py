@@ -1,13 +1,13 @@
 """A decision, written as the CheckResponse that makes Envoy pass or answer the request."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
 from grpc import StatusCode
 
 from extauthz.core.decision import Decision, DenyStyle
-from extauthz.core.events import cap
 from extauthz.core.jsonrpc import supported_versions
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Era, Kind
@@ -164,22 +164,12 @@ def to_response(decision: Decision) -> CheckResponse:
     """Write the answer.
 
     Allowed: OK. Denied: a JSON-RPC error (for a tool call by the policy's deny style), with the
-    HTTP status that makes clients show it. Both carry the decision id in Envoy's metadata.
+    HTTP status that makes clients show it. Both carry reason and decision id in Envoy's metadata;
+    no more, for Envoy sends all of it back in its log.
     """
-    response = CheckResponse()
-    fields = response.dynamic_metadata.fields
-    for name, value in (
-        ("decision_id", decision.id),
-        ("decision", decision.effect.value),
-        ("reason", decision.reason.value),
-        ("rpc_method", cap(decision.call.method)),
-        ("tool", cap(decision.call.tool)),
-    ):
-        if value:
-            fields[name].string_value = value
+    response = CheckResponse.FromString(_begun(decision.reason, decision.allowed))
+    response.dynamic_metadata.fields["decision_id"].string_value = decision.id
     if decision.allowed:
-        response.status.code = StatusCode.OK.value[0]
-        response.ok_response.SetInParent()
         if decision.policy.sets_identity:
             _set_identity(response.ok_response, decision)
         return response
@@ -199,6 +189,17 @@ def to_response(decision: Decision) -> CheckResponse:
             separator = "," if " " in value else ""  # parameters of one challenge
             header.value += f'{separator} resource_metadata="{decision.resource_metadata}"'
     return response
+
+
+@cache
+def _begun(reason: Reason, allowed: bool) -> bytes:
+    """What all answers for one reason share."""
+    response = CheckResponse()
+    response.dynamic_metadata.fields["reason"].string_value = reason.value
+    if allowed:
+        response.status.code = StatusCode.OK.value[0]
+        response.ok_response.SetInParent()
+    return response.SerializeToString()
 
 
 def _set_identity(passed: OkHttpResponse, decision: Decision) -> None:
