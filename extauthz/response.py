@@ -87,6 +87,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.DUPLICATE_KEY: _malformed("a JSON object names a member twice; name each once"),
     Reason.NUMBER_OUT_OF_RANGE: _malformed("a number is out of range; send a finite, shorter one"),
     Reason.NESTING_TOO_DEEP: _malformed("the JSON is nested too deeply; send at most 64 levels"),
+    Reason.TOO_MANY_CONTAINERS: _malformed(
+        "the body holds too many objects and lists; send at most 100,000"
+    ),
     Reason.BATCH_NOT_SUPPORTED: _malformed("batches are not accepted; send each message alone"),
     Reason.AMBIGUOUS_KEY_CASE: _malformed(
         "a member differs from a known one only in case; write it as MCP does"

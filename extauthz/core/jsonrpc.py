@@ -21,6 +21,7 @@ from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
 from extauthz.core.strictjson import Refused, parse
 
+MAX_CONTAINERS = 100_000  # objects and lists in one body
 MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493, 2.2)
 MAX_ID_CHARS = 1024  # a denial repeats it, and Envoy takes an answer of 1 MiB
 
@@ -61,7 +62,7 @@ def read_call(request: Request, headers: dict[str, str]) -> Call | Refusal:
     try:
         if request.method == "POST":
             check_media_type(headers)
-            return _read_message(parse(request.body), headers)
+            return _read_message(parse(request.body, MAX_CONTAINERS), headers)
         return _read_bodiless(request, headers)
     except Refused as refused:
         return Refusal(refused.reason, refused.detail)

@@ -41,24 +41,40 @@ class Refused(Exception):
         self.reason, self.detail = reason, detail
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, most_containers: int | None = None) -> Any:
     """Parse `body`.
+
+    Args:
+        most_containers: objects and lists, all counted, that a stranger's document may hold;
+            each costs memory and time. None for documents of our own.
 
     Raises:
         Refused: with one reason code per kind of doubt.
     """
+    if most_containers is not None and _containers(body) > most_containers:
+        _check_containers(body, most_containers)
     try:
         value = jiter.from_json(
             body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys"
         )
     except ValueError as error:
         raise _classify(body, str(error)) from None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+    if _containers(body) > MAX_DEPTH:
         _check_depth(body)
     digits = body.translate(_DIGITS)
     if b"e000" in digits or b"e+000" in digits or _LONG in digits:
         _check_numbers(body)
     return value
+
+
+def _containers(body: bytes) -> int:
+    return body.count(b"{") + body.count(b"[")
+
+
+def _check_containers(body: bytes, most: int) -> None:
+    """Count again without the strings, whose brackets open nothing."""
+    if _containers(_STRING.sub(b"", body)) > most:
+        raise Refused(Reason.TOO_MANY_CONTAINERS, f"more than {most} objects and lists")
 
 
 def _check_depth(body: bytes) -> None:
@@ -68,7 +84,7 @@ def _check_depth(body: bytes) -> None:
     """
     rest = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SIGNS, _NOT_BRACKETS)
     signs = _QUOTED.sub(b"", rest.replace(b'""', b""))
-    if max(accumulate(memoryview(signs).cast("b"))) > MAX_DEPTH:
+    if max(accumulate(memoryview(signs).cast("b")), default=0) > MAX_DEPTH:
         raise Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 

@@ -174,6 +174,9 @@ REFUSED = [
     (with_arguments('{"a":' * 500 + "1" + "}" * 500), "nesting_too_deep"),
     (with_arguments('{"a":' + "[" * 100 + "]" * 100 + "}"), "nesting_too_deep"),
     (with_arguments('{"a":' * (MAX_DEPTH - 1) + "1" + "}" * (MAX_DEPTH - 1)), "nesting_too_deep"),
+    # as many objects and lists as to stall the gate
+    (with_arguments('{"a":[' + "[]," * 100_000 + "[]]}"), "too_many_containers"),
+    (post(b"[" * 4_000_000), "too_many_containers"),
     # ids
     *(
         (post(legacy_call(id=bad)), "invalid_request_id")
@@ -325,10 +328,18 @@ def test_refusal_never_quotes_the_body(request_: Request, _reason: str) -> None:
         assert SECRET not in call.detail
 
 
-def test_megabytes_of_brackets_are_refused_without_recursion() -> None:
-    """Depth is found without recursion, whatever the size."""
-    assert read(post(b"[" * 4_000_000)) is Reason.NESTING_TOO_DEEP
-    assert read(with_arguments('{"a":[' + "[]," * 1_000_000 + "[]]}")).tool == "echo"  # type: ignore[union-attr]
+def test_depth_is_found_without_recursion() -> None:
+    """However deep and wide a body is, up to the bound of containers."""
+    assert read(post(b"[" * 99_000)) is Reason.NESTING_TOO_DEEP
+    wide = read(with_arguments('{"a":[' + "[]," * 99_000 + "[]]}"))
+    assert isinstance(wide, Call)
+
+
+def test_brackets_in_strings_open_nothing() -> None:
+    """Text full of brackets, such as source code, passes; alone it is no message."""
+    call = read(with_arguments(json.dumps({"text": "{[" * 200_000})))
+    assert isinstance(call, Call)
+    assert read(post(b'"' + b"[" * 200_000 + b'"')) is Reason.INVALID_ENVELOPE
 
 
 def test_megabytes_of_quotes_that_never_close_are_refused_in_one_pass() -> None:
