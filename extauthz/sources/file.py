@@ -1,6 +1,8 @@
 """Policy source `file`: one policy.json, as mounted from a ConfigMap or rendered by hand."""
 
 import asyncio
+import errno
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +82,10 @@ class FileSource:
             seen = await asyncio.to_thread(settled, self._scan, self._seen, self._settle_seconds)
             if seen == self._seen and None not in seen.values():
                 return None
-            if self._path.stat().st_size > LARGE_BYTES:
+            status = self._path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+                raise OSError(errno.EINVAL, "is no regular file")
+            if status.st_size > LARGE_BYTES:
                 compiled = await compile_aside(self._path)
             else:
                 compiled = await asyncio.to_thread(lambda: compile_bytes(self._path.read_bytes()))

@@ -1,6 +1,7 @@
 """The file source: one policy document, and what happens when it changes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,13 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "policy.json", PolicyFacts(server="demo", namespace="home"))
+
+
+async def test_a_pipe_is_no_document(world: World) -> None:
+    """A pipe is refused at once instead of being waited for."""
+    os.mkfifo(world.path)
+    assert await world.look() == "deny policy_unavailable"
+    assert "is no regular file" in world.policies.current.fault
 
 
 async def test_missing(world: World) -> None:
