@@ -1,6 +1,7 @@
 """Builds the decision point from its settings, runs it, and drains it. Read it top to bottom."""
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -108,6 +109,7 @@ class DecisionPoint:
             name="policy source",
         )
         self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
+        gc.freeze()  # what stays for good is not looked through for garbage, again and again
         _log.info(
             "decision point runs",
             extra={

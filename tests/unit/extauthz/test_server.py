@@ -224,6 +224,38 @@ async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
     assert len(running.audit.recorded) == 2
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # settings
+BROKEN = {
+    "another protocol": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "garbage": bytes(range(256)) * 64,
+    "half a preface": PREFACE[:10],
+    "a frame that never ends": PREFACE + bytes.fromhex("001fff000100000001"),
+    "a frame above the limit": PREFACE + bytes.fromhex("ffffff000000000001") + b"x" * 70_000,
+    "headers that do not decode": PREFACE + bytes.fromhex("000004010400000001") + b"\xff" * 4,
+    "resets without end": PREFACE + bytes.fromhex("00000403000000000100000008") * 2000,
+    "settings without end": PREFACE + bytes.fromhex("000000040000000000") * 5000,
+}
+
+
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
+async def test_a_broken_client_stops_no_other(running: Running, sent: bytes) -> None:
+    """It hangs or is cut; others are answered meanwhile and afterwards."""
+    opened = [await asyncio.open_unix_connection(running.socket_file) for _ in range(20)]
+    for _, writer in opened:
+        writer.write(sent)
+    assert reason(await running.check(call())) == "allowed"
+    for _, writer in opened:
+        writer.close()
+    assert reason(await running.check(call())) == "allowed"
+
+
+async def test_a_thousand_calls_at_once_are_all_answered(running: Running) -> None:
+    """On one connection, each with its own id."""
+    answers = await asyncio.gather(*(running.check(call()) for _ in range(1000)))
+    ids = {answer.dynamic_metadata.fields["decision_id"].string_value for answer in answers}
+    assert len(ids) == len(running.audit.recorded) == 1000
+
+
 async def test_an_empty_message_is_denied(running: Running) -> None:
     """Nothing that Envoy may leave out breaks Check."""
     response = await running.check(CheckRequest())
