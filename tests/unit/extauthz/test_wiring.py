@@ -17,6 +17,7 @@ import grpc
 import pytest
 from aiohttp import web
 
+from extauthz.server import Kind
 from protos.gen.external_auth_pb2 import CheckRequest
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
 
@@ -85,13 +86,15 @@ async def spawn(folder: Path, *arguments: str, **environ: str) -> Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, ingest_url: str) -> AsyncIterator[tuple[Process, dict[str, Any]]]:
+async def running(
+    folder: Path, ingest_url: str, **environ: str
+) -> AsyncIterator[tuple[Process, dict[str, Any]]]:
     """The process, once it says that it runs, with what it says."""
     (folder / "access").mkdir()
     (folder / "access/all.yaml").write_text(SERVER)
     (folder / "key").write_text("the-key\n")
     process = await spawn(
-        folder, MCP_SENTINEL_INGEST_URL=ingest_url, MCP_SENTINEL_API_KEY_FILE="key"
+        folder, MCP_SENTINEL_INGEST_URL=ingest_url, MCP_SENTINEL_API_KEY_FILE="key", **environ
     )
     try:
         assert process.stderr
@@ -120,10 +123,14 @@ def asking(tool: str) -> CheckRequest:
     return message
 
 
-async def test_lifecycle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("server", Kind)
+async def test_lifecycle(server: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It decides over a socket of its own, follows an edit, and loses no event when stopped."""
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
-    async with Ingest() as ingest, running(tmp_path, ingest.url) as (process, said):
+    async with (
+        Ingest() as ingest,
+        running(tmp_path, ingest.url, CHECK_SERVER=server) as (process, said),
+    ):
         socket = tmp_path / "check.sock"
         assert stat.S_IMODE(socket.stat().st_mode) == 0o600
         status_url = f"http://127.0.0.1:{said['metrics_port']}/config/status"
