@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from extauthz.core.compile import compile_document, load_document
@@ -31,7 +30,7 @@ class Compiled:
     """What a document says.
 
     Args:
-        digest: SHA-256 of its bytes.
+        digest: SHA-256 of its bytes; empty where they could not be read to the end.
         outcome: the policy, or why there is none.
     """
 
@@ -39,8 +38,9 @@ class Compiled:
     outcome: Policy | Invalid
 
 
-def compile_bytes(raw: bytes) -> Compiled:
-    """Compile a document, here and now."""
+def compile_here(file: BinaryIO) -> Compiled:
+    """Read and compile a document, here and now."""
+    raw = file.read()
     digest = hashlib.sha256(raw).digest()
     try:
         return Compiled(digest, compile_document(load_document(raw)))
@@ -48,19 +48,14 @@ def compile_bytes(raw: bytes) -> Compiled:
         return Compiled(digest, error)
 
 
-async def compile_aside(path: Path) -> Compiled:
-    """Read and compile a document in another process.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    with path.open("rb") as file:
-        process = await asyncio.create_subprocess_exec(
-            # -P: what stands in the working directory must not pass for a module.
-            *(sys.executable, "-P", "-m", __name__),
-            stdin=file,
-            stdout=asyncio.subprocess.PIPE,
-        )
+async def compile_aside(file: BinaryIO) -> Compiled:
+    """Read and compile a document in another process."""
+    process = await asyncio.create_subprocess_exec(
+        # -P: what stands in the working directory must not pass for a module.
+        *(sys.executable, "-P", "-m", __name__),
+        stdin=file,
+        stdout=asyncio.subprocess.PIPE,
+    )
     assert process.stdout
     try:
         return await _take_over(process.stdout)
@@ -109,7 +104,7 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
     """Compile `source`, and write to `target` what `compile_aside` reads."""
     gc.disable()
     os.nice(_NICE)
-    compiled = compile_bytes(source.read())
+    compiled = compile_here(source)
     found = compiled.outcome
     if isinstance(found, Invalid):
         _send(target, (compiled.digest, (found.field, found.problem, found.mend), None))

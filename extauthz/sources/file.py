@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from extauthz.sources.aside import (
     LARGE_BYTES,
     Compiled,
     compile_aside,
-    compile_bytes,
+    compile_here,
     discard,
 )
 from extauthz.sources.folder import Listing, settled, signature
@@ -68,7 +69,7 @@ class FileSource:
             self._policies.report((fault,))
             return
         now = self._clock()
-        if compiled is not None and compiled.digest != self._digest:
+        if compiled is not None and (compiled.digest != self._digest or not compiled.digest):
             self._digest = compiled.digest
             await self._adopt(compiled.outcome, now)
         self._policies.report(self._fault)
@@ -82,15 +83,20 @@ class FileSource:
             seen = await asyncio.to_thread(settled, self._scan, self._seen, self._settle_seconds)
             if seen == self._seen and None not in seen.values():
                 return None
-            status = self._path.stat()
-            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            # A pipe would be waited for without end.
+            if not stat.S_ISREG(self._path.stat().st_mode):
                 raise OSError(errno.EINVAL, "is no regular file")
-            if status.st_size > LARGE_BYTES:
-                compiled = await compile_aside(self._path)
-            else:
-                compiled = await asyncio.to_thread(lambda: compile_bytes(self._path.read_bytes()))
-            if self._scan() == seen:
-                self._seen = seen
+            with self._path.open("rb") as file:
+                before = os.fstat(file.fileno())
+                if before.st_size > LARGE_BYTES:
+                    compiled = await compile_aside(file)
+                else:
+                    compiled = await asyncio.to_thread(compile_here, file)
+                after = os.fstat(file.fileno())
+            # Another file may be there by now: that is for the next look, or one that changes
+            # faster than it compiles would never run.
+            if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+                self._seen = seen if compiled.digest else {}  # without one: try again
                 return compiled
 
     async def _adopt(self, outcome: Policy | Invalid, now: float) -> None:

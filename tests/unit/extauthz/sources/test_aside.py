@@ -1,7 +1,9 @@
 """Large documents, compiled in a process of their own."""
 
+import asyncio
 import hashlib
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.policy import Policy
 from extauthz.core.request import Call, Identity
-from extauthz.sources.aside import LARGE_BYTES, compile_aside, compile_bytes, discard
+from extauthz.sources.aside import LARGE_BYTES, compile_aside, compile_here, discard
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies, Reload
 
@@ -50,7 +52,8 @@ async def test_same_as_here(tmp_path: Path) -> None:
     raw = json.dumps(document(1000)).encode()
     path = tmp_path / "policy.json"
     path.write_bytes(raw)
-    compiled = await compile_aside(path)
+    with path.open("rb") as file:
+        compiled = await compile_aside(file)
     assert compiled.digest == hashlib.sha256(raw).digest()
     assert isinstance(compiled.outcome, Policy)
     assert described(compiled.outcome) == described(compile_document(document(1000)))
@@ -61,23 +64,46 @@ async def test_same_fault(tmp_path: Path) -> None:
     raw = json.dumps(document(1000) | {"tools": [{}]}).encode()
     path = tmp_path / "policy.json"
     path.write_bytes(raw)
-    here, aside = compile_bytes(raw).outcome, (await compile_aside(path)).outcome
+    here = compile_here(BytesIO(raw)).outcome
+    with path.open("rb") as file:
+        aside = (await compile_aside(file)).outcome
     assert isinstance(here, Invalid)
     assert isinstance(aside, Invalid)
     assert str(aside) == str(here) == "$.tools[0].name: is required; set `name`"
 
 
 async def test_dead_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that ends early is a fault with a mend, not a wait."""
-    path = tmp_path / "policy.json"
-    path.write_bytes(json.dumps(document(1)).encode())
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    outcome = (await compile_aside(path)).outcome
-    assert isinstance(outcome, Invalid)
-    assert (outcome.problem, outcome.mend) == (
-        "could not be compiled: the compiler ended with `1`",
-        "give the decision point more memory",
+    """A process that ends early is a fault with a mend, and the next look tries again."""
+    path, policies = tmp_path / "policy.json", Policies(PolicyFacts())
+    source = FileSource(
+        path, policies, expected=PolicyFacts(), clock=lambda: 1000.0, settle_seconds=0.01
     )
+    path.write_text(json.dumps(document(1000)))
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", "/bin/false")
+        await source.look()
+    assert policies.current.fault == (
+        f"{path}: $: could not be compiled: the compiler ended with `1`; "
+        "give the decision point more memory"
+    )
+    await source.look()
+    assert (policies.is_ready, policies.current.fault) == (True, "")
+
+
+async def test_changes_faster_than_it_compiles(tmp_path: Path) -> None:
+    """A file that is replaced while it compiles runs all the same; the next look sees the other."""
+    path, policies = tmp_path / "policy.json", Policies(PolicyFacts())
+    source = FileSource(
+        path, policies, expected=PolicyFacts(), clock=lambda: 1000.0, settle_seconds=0.01
+    )
+    path.write_text(json.dumps(document(1000)))
+    looking = asyncio.create_task(source.look())
+    while not looking.done():
+        new = tmp_path / "new"
+        new.write_text(json.dumps(document(1000)))
+        new.rename(path)
+        await asyncio.sleep(0.05)
+    assert policies.reloads[Reload.SUCCESS] == 1
 
 
 async def test_discard() -> None:
