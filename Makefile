@@ -28,7 +28,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract e2e chaos-bounded ## run all tests and checks (5 minutes)
+test: lint unit contract e2e chaos-bounded ## run all tests and checks (12 minutes; the first time 5 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -36,13 +36,13 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/installed-test ## what needs one component at a time (1 minute)
+unit: $(VENV)/installed-test ## what needs one component at a time, fuzzing included (3 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
 contract: $(VENV)/installed-test ## one suite a port, run against every adapter (1 minute)
 	$(BIN)/pytest tests/contract
 
-e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (2 minutes)
+e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
 	$(BIN)/pytest tests/e2e
 
 chaos-bounded: $(VENV)/installed-test ## what dies and fills up, at seeded moments (1 minute)
