@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 64  # calls taken from Rust at once
 _IO_THREADS = 1  # Envoy opens a connection for each of its workers, a few at most
+_WRITE_SECONDS = 0.1  # for answers on their way to Envoy; closing cuts them, and nobody tells
 _UNIX = "unix:"
 SUFFIX = ".log"  # of the socket behind: what comes over it is Envoy's log, a stream
 
@@ -99,6 +100,7 @@ class NativeServer(grpc.aio.Server):
         if self._waiting and grace:
             await asyncio.wait(self._waiting, timeout=grace)
         if self._front:
+            await asyncio.sleep(_WRITE_SECONDS)
             await asyncio.to_thread(self._front.close)
         if self._folder:
             self._folder.cleanup()
