@@ -44,6 +44,7 @@ contract: $(VENV)/installed-test ## one suite a port, run against every adapter 
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
 	$(BIN)/pytest tests/e2e
+	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py tests/e2e/test_governed_styles.py
 
 chaos-bounded: $(VENV)/installed-test ## what dies and fills up, at seeded moments (1 minute)
 	$(BIN)/pytest tests/chaos

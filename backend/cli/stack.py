@@ -26,8 +26,12 @@ UNDECIDED_LOG = "spool/undecided.jsonl"
 STOP_ORDER = ("envoy", "decision-point", "backend", "upstream")
 
 # Of the caller's environment our own programs get only what the platform needs: a
-# POLICY_FILE or API_KEYS that happens to be set there is meant for something else.
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LOG_LEVEL")
+# POLICY_FILE or API_KEYS that happens to be set there is meant for something else. The last
+# three are settings that a person may choose for a run.
+_INHERITED = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH"),
+    *("LOG_LEVEL", "AUDIT_MODE", "CHECK_SERVER"),
+)
 
 
 @dataclass(frozen=True, slots=True)
