@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+import msgspec
+
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -57,6 +59,18 @@ class DeadLetter:
 
     record: Record
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A dead letter as it is kept; its record's position is its name.
+
+    Args:
+        at: when it was set aside.
+    """
+
+    letter: DeadLetter
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,21 @@ class EventLog(Protocol):
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
         """Set records aside, durably; the same position twice is kept once."""
 
+    async def dead_letters(self, limit: int, after: Position | None = None) -> Sequence[SetAside]:
+        """The oldest ones set aside later than `after`; each lies there until it is removed."""
+
+    async def dead_letter_at(self, position: Position) -> SetAside:
+        """Raises: NotFound, Retryable."""
+
+    async def retry(self, position: Position) -> None:
+        """Append the record again, marked as resent, then remove the letter.
+
+        Raises: NotFound, Busy, Retryable.
+        """
+
+    async def drop(self, position: Position) -> None:
+        """Remove a letter for good. Raises: NotFound, Retryable."""
+
     async def ping(self) -> None:
         """Raises: Retryable when it cannot be used."""
 
@@ -134,9 +163,11 @@ class EventLog(Protocol):
     async def stop(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row: the envelope, the payload's members that are columns, and its position.
+
+    A struct of the encoder's own, flat and named as the columns: what a row costs is
+    most of what the processor adds to an insert.
 
     Args:
         event_time: aware; stored to the millisecond.
@@ -144,6 +175,10 @@ class StoredEvent:
         declared_tool: `tool_name`, or empty where the server does not declare it.
         outcome_of: event_id of the `mcp.request` that an `mcp.response` belongs to.
         producer: authenticated principal that sent it.
+        gateway_start: which start of the gateway numbered it; empty for foreign events.
+        sequence: its number within that start, from 1; 0 for foreign events.
+        resent: its producer may have sent it before.
+        topic_id, log_partition, log_offset: its position.
     """
 
     event_time: datetime
@@ -151,8 +186,15 @@ class StoredEvent:
     source: str
     event_type: str
     payload: str
-    position: Position
+    topic_id: UUID
+    log_partition: int
+    log_offset: int
     producer: str = ""
+    gateway: str = ""
+    gateway_start: str = ""
+    sequence: int = 0
+    resent: bool = False
+    request_id: str = ""
     trace_id: str = ""
     server: str = ""
     namespace: str = ""
@@ -166,6 +208,49 @@ class StoredEvent:
     tool_name: str = ""
     declared_tool: str = ""
     outcome_of: str = ""
+
+    @property
+    def position(self) -> Position:
+        """Where its record lies in the log."""
+        return Position(self.topic_id, self.log_partition, self.log_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRun:
+    """What the store holds of one start of a gateway, as one producer sent it.
+
+    Args:
+        first, last: least and greatest sequence.
+        present: how many different sequences there are.
+        rows: how many rows; more than `present` means duplicates.
+        first_at, last_at: times of the earliest and the latest event.
+        started: whether its `gateway.start` is among them.
+        heartbeats: how many `gateway.heartbeat` are among them.
+    """
+
+    producer: str
+    gateway: str
+    gateway_start: str
+    namespace: str
+    server: str
+    first: int
+    last: int
+    present: int
+    rows: int
+    first_at: datetime
+    last_at: datetime
+    started: bool
+    heartbeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A range of sequences, ends included, between two that are stored."""
+
+    producer: str
+    gateway_start: str
+    first: int
+    last: int
 
 
 class EventStore(Protocol):
@@ -194,6 +279,24 @@ class EventStore(Protocol):
         self, event_ids: Sequence[str], since: datetime, until: datetime
     ) -> frozenset[str]:
         """Which of these ids are stored, among events of that time."""
+
+    def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
+        """Ids of stored events that came marked as resent, from that partition and time on.
+
+        An original that arrives after its marked copy is told by them.
+        """
+
+    def duplicates(self, since: datetime) -> int:
+        """Rows beyond the first of each event_id; anything but 0 is a fault."""
+
+    def gateway_runs(self, since: datetime, until: datetime) -> Sequence[GatewayRun]:
+        """Every gateway start with an event in that time, by producer, gateway and start."""
+
+    def holes(self, since: datetime, until: datetime, limit: int) -> Sequence[Hole]:
+        """Missing sequences between events of that time, oldest start first."""
+
+    def gaps(self, since: datetime) -> Sequence[StoredEvent]:
+        """`audit.gap` events from that time on, in order; they may tell of earlier losses."""
 
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         """The newest events, newest first."""

@@ -7,7 +7,6 @@ the same engine. chDB opens one path at a time, in one process, never after a fo
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +14,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import clickhouse_connect
-import orjson
+import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 
 from backend.adapters.clickhouse_schema import migrate, shipped
-from backend.ports import Position, StoredEvent
+from backend.ports import StoredEvent
 from extauthz.core.errors import Conflict, Invalid, Retryable
 
 DATABASE: Final = "mcp"
@@ -29,10 +28,10 @@ IDS_AT_ONCE: Final = 1000  # a server takes parameters of at most 128 KiB
 # Error codes of ClickHouse that blame the data, not the moment.
 _BAD_DATA: Final = frozenset({6, 25, 26, 27, 38, 41, 53, 72, 117, 131, 321, 376, 441})
 
-_TEXTS: Final = tuple(f.name for f in fields(StoredEvent) if f.type in (str, "str"))
-_READ: Final = "SELECT toUnixTimestamp64Milli(event_time), topic_id, log_partition, log_offset, "
+_COLUMNS: Final = StoredEvent.__struct_fields__
+_READ: Final = "SELECT toUnixTimestamp64Milli(event_time), " + ", ".join(_COLUMNS[1:])
 _RECENT: Final = (
-    _READ + ", ".join(_TEXTS) + " FROM events WHERE event_type NOT IN {types:Array(String)}"
+    _READ + " FROM events WHERE event_type NOT IN {types:Array(String)}"
     " ORDER BY event_time DESC, event_id DESC LIMIT {limit:UInt32}"
 )
 _LAST: Final = (
@@ -43,6 +42,7 @@ _PRESENT: Final = (
     "SELECT log_offset FROM events WHERE topic_id = {topic:UUID}"
     " AND log_partition = {partition:UInt32} AND log_offset >= {least:UInt64}"
 )
+_ENCODER: Final = msgspec.json.Encoder()
 _INSERT_SETTINGS: Final = {
     "date_time_input_format": "best_effort",  # numbers would be misread, silently
     "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
@@ -125,7 +125,7 @@ class ClickHouseStore:
     def insert(self, rows: Sequence[StoredEvent]) -> None:
         if not rows:
             return
-        block = b"\n".join(orjson.dumps(_row(event)) for event in rows)
+        block = _ENCODER.encode_lines(rows)
         with _translated(blame=_BAD_DATA):
             self._writer.raw_insert(
                 "events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
@@ -189,22 +189,12 @@ def _client(dsn: str, database: str | None) -> Client:
     return clickhouse_connect.get_client(dsn=dsn, database=database)
 
 
-def _row(event: StoredEvent) -> dict[str, str | int]:
-    row: dict[str, str | int] = {name: getattr(event, name) for name in _TEXTS}
-    row["event_time"] = event.event_time.astimezone(UTC).isoformat(timespec="milliseconds")
-    row["topic_id"] = str(event.position.topic_id)
-    row["log_partition"] = event.position.partition
-    row["log_offset"] = event.position.offset
-    return row
-
-
 def _event(row: Sequence[Any]) -> StoredEvent:
-    milliseconds, topic_id, partition, offset, *texts = row
-    return StoredEvent(
-        event_time=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        position=Position(UUID(str(topic_id)), int(partition), int(offset)),
-        **dict(zip(_TEXTS, texts, strict=True)),
-    )
+    milliseconds, *others = row
+    event_time = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    members = dict(zip(_COLUMNS[1:], others, strict=True))
+    members["topic_id"] = UUID(str(members["topic_id"]))
+    return StoredEvent(event_time=event_time, **members)
 
 
 def _milliseconds(moment: datetime) -> int:

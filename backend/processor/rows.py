@@ -24,6 +24,9 @@ _COLUMNS: Final = (
     "decision",
     "reason",
     "tool_name",
+    "gateway",
+    "gateway_start",
+    "request_id",
 )
 
 
@@ -67,10 +70,14 @@ def _row(record: Record, envelope: dict[str, Any], seconds: float) -> StoredEven
         source=cap(envelope["source"]),
         event_type=cap(envelope["event_type"]),
         payload=orjson.dumps(payload).decode(),
-        position=at,
+        topic_id=at.topic_id,
+        log_partition=at.partition,
+        log_offset=at.offset,
         producer=_text(envelope.get("producer")),
         trace_id=_text(envelope.get("trace_id")),
         declared_tool="" if members.get("tool_undeclared") is True else columns["tool_name"],
+        sequence=_count(members.get("sequence")),
+        resent=envelope.get("resent") is True,
         outcome_of=_text(members.get("decision_id")) if is_outcome else "",
         **columns,
     )
@@ -78,3 +85,7 @@ def _row(record: Record, envelope: dict[str, Any], seconds: float) -> StoredEven
 
 def _text(value: object) -> str:
     return cap(value) if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 64 else 0

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS events
     timestamp DateTime64(3, 'UTC') ALIAS event_time, -- the name that existing dashboards query
     event_id String,
     trace_id String,
+    request_id String,
     source LowCardinality(String),
     event_type LowCardinality(String),
     producer LowCardinality(String),
@@ -20,6 +21,10 @@ CREATE TABLE IF NOT EXISTS events
     reason LowCardinality(String),
     tool_name LowCardinality(String),
     declared_tool LowCardinality(String), -- '' for a tool that the server does not declare
+    gateway LowCardinality(String),
+    gateway_start LowCardinality(String),
+    sequence UInt64 CODEC(Delta, ZSTD(1)), -- 0: numbered by no gateway of ours
+    resent Bool, -- came marked as perhaps sent before
     outcome_of String, -- of mcp.response: the event_id of its mcp.request
     payload String CODEC(ZSTD(3)),
     topic_id UUID,

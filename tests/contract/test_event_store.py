@@ -4,15 +4,15 @@ chDB opens one folder at a time in a process: each test closes its store.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import EventStore, Position, StoredEvent
+from backend.ports import EventStore, StoredEvent
 from extauthz.core.errors import Invalid
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -43,9 +43,11 @@ def event(topic: UUID, offset: int, **members: object) -> StoredEvent:
         source="mcp-proxy",
         event_type="mcp.request",
         payload='{"n":1}',
-        position=Position(topic, 0, offset),
+        topic_id=topic,
+        log_partition=0,
+        log_offset=offset,
     )
-    return replace(plain, **members)  # type: ignore[arg-type]
+    return structs.replace(plain, **members)  # type: ignore[arg-type]
 
 
 def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
@@ -56,7 +58,9 @@ def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
         source="mcp-proxy",
         event_type="mcp.request",
         payload='{"text":"\\u0000 é \\" \\\\ \\n \U0001f600","n":1.50,"list":[1,null,true]}',
-        position=Position(topic, 3, 2**53 + 1),
+        topic_id=topic,
+        log_partition=3,
+        log_offset=2**53 + 1,
         producer="p",
         trace_id="t",
         server="s'; DROP TABLE events",
@@ -95,7 +99,7 @@ def test_recent_is_newest_first_and_bounded(store: EventStore, topic: UUID) -> N
 def test_present_names_what_is_stored(store: EventStore, topic: UUID) -> None:
     """Only offsets of that topic and partition, and from that offset on."""
     store.insert([event(topic, n) for n in (1, 2, 5)])
-    store.insert([event(topic, 7, position=Position(topic, 1, 7))])
+    store.insert([event(topic, 7, log_partition=1, log_offset=7)])
     assert store.present(topic, 0, 2) == {2, 5}
     assert store.present(topic, 0, 6) == frozenset()
     assert store.present(topic, 1, 0) == {7}

@@ -13,7 +13,7 @@ from backend.api.app import create_app
 from backend.api.events import merged, read_limit
 from backend.auth.api_keys import ApiKeys, from_lists
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import Position, StoredEvent
+from backend.ports import StoredEvent
 from extauthz.core.errors import Retryable
 
 ADMIN = {"x-api-key": "admin"}
@@ -56,7 +56,9 @@ def insert(store: ClickHouseStore) -> Insert:
                 StoredEvent(
                     event_time=NOON + timedelta(seconds=offset),
                     event_type=event_type,
-                    position=Position(UUID(int=1), 0, offset),
+                    topic_id=UUID(int=1),
+                    log_partition=0,
+                    log_offset=offset,
                     **members,
                 )
             ]
