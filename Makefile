@@ -39,17 +39,17 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 unit: $(VENV)/installed-test ## what needs one component at a time, fuzzing included (3 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
-contract: $(VENV)/installed-test ## one suite a port, run against every adapter (1 minute)
+contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run against every adapter (1 minute)
 	$(BIN)/pytest tests/contract
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
 	$(BIN)/pytest tests/e2e
 	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py tests/e2e/test_governed_styles.py
 
-chaos-bounded: $(VENV)/installed-test ## what dies and fills up, at seeded moments (1 minute)
+chaos-bounded: $(VENV)/installed-test build/kafka/installed ## what dies and fills up, at seeded moments (1 minute)
 	$(BIN)/pytest tests/chaos
 
-chaos: $(VENV)/installed-test ## the same for CHAOS_SECONDS=300; CHAOS_SEED repeats a run
+chaos: $(VENV)/installed-test build/kafka/installed ## the same for CHAOS_SECONDS=300; CHAOS_SEED repeats a run
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} $(BIN)/pytest tests/chaos
 
 fuzz: $(VENV)/installed-test ## fuzz the parse and the decision for FUZZ_SECONDS=600
@@ -91,6 +91,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 	@echo "installing what the tests need …"
 	@$(INSTALL) requirements-test.lock
+	@touch $@
+
+# A real broker for the tests: 45 jars, 43 MB.
+build/kafka/installed: tests/tools/kafka/pom.xml
+	@echo "fetching Kafka for the tests …"
+	@rm -rf build/kafka/jars
+	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory=$(CURDIR)/build/kafka/jars
 	@touch $@
 
 %/node_modules/installed: %/package-lock.json
