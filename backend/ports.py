@@ -219,7 +219,11 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class GatewayRun:
     """What the store holds of one start of a gateway, as one producer sent it.
 
+    Events without a number (no `gateway_start`, or sequence 0) make one run for each producer,
+    server and namespace, with an empty `gateway_start`: `rows` and the times alone count there.
+
     Args:
+        gateway, namespace, server: not empty where any of its events names it.
         first, last: least and greatest sequence.
         present: how many different sequences there are.
         rows: how many rows; more than `present` means duplicates.
@@ -245,12 +249,17 @@ class GatewayRun:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A range of sequences, ends included, between two that are stored."""
+    """A range of sequences, ends included, between two that are stored.
+
+    Args:
+        at: time of the event behind it.
+    """
 
     producer: str
     gateway_start: str
     first: int
     last: int
+    at: datetime
 
 
 class EventStore(Protocol):
@@ -289,14 +298,32 @@ class EventStore(Protocol):
     def duplicates(self, since: datetime) -> int:
         """Rows beyond the first of each event_id; anything but 0 is a fault."""
 
-    def gateway_runs(self, since: datetime, until: datetime) -> Sequence[GatewayRun]:
-        """Every gateway start with an event in that time, by producer, gateway and start."""
+    def gateway_runs(
+        self, since: datetime, until: datetime, gateway_start: str = ""
+    ) -> Sequence[GatewayRun]:
+        """What the events of that time make, one run for each producer and gateway start.
 
-    def holes(self, since: datetime, until: datetime, limit: int) -> Sequence[Hole]:
-        """Missing sequences between events of that time, oldest start first."""
+        Args:
+            gateway_start: this start alone; empty for all.
+        """
+
+    def holes(
+        self, since: datetime, until: datetime, limit: int, gateway_start: str = ""
+    ) -> Sequence[Hole]:
+        """Missing sequences between events of that time, by producer and start, oldest start first.
+
+        Args:
+            gateway_start: of this start alone; empty for all.
+        """
 
     def gaps(self, since: datetime) -> Sequence[StoredEvent]:
         """`audit.gap` events from that time on, in order; they may tell of earlier losses."""
+
+    def starts(self, since: datetime) -> Sequence[StoredEvent]:
+        """`gateway.start` events from that time on, in order; each tells how the one before ended.
+
+        Their payload names it (`previous_gateway_start`, `previous_next_sequence`), where known.
+        """
 
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         """The newest events, newest first."""
