@@ -108,6 +108,9 @@ class Emitter:
         payload: dict[str, Any] = {"versions": dict(self._options.versions)}
         if policy_revision:
             payload["policy_revision"] = policy_revision
+        if previous := takeover.previous:  # so that the tail which it lost can be seen
+            payload["previous_gateway_start"] = previous.gateway_start
+            payload["previous_next_sequence"] = previous.next_sequence
         running.backlog.notice(EventType.GATEWAY_START, payload)
 
     async def record(self, asked: Asked, decision: Decision) -> Decision:

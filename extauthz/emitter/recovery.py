@@ -31,6 +31,7 @@ class Takeover:
         recovered: events that earlier starts left.
         gaps: what earlier starts lost; each is the start's own event already, in the spool.
         faults: unreadable files met.
+        previous: where the start before ended; None where that is not known.
     """
 
     spool: Spool
@@ -40,6 +41,7 @@ class Takeover:
     recovered: int
     gaps: tuple[Gap, ...]
     faults: int
+    previous: MarkReading | None = None
 
 
 def take_over(
@@ -79,9 +81,8 @@ def take_over(
         raise
     for gap in gaps:
         _log.warning("events lost: `%d` to `%d`, cause %s", gap.first, gap.last, gap.cause)
-    return Takeover(
-        spool, mark, ordinal, starts, recovered, gaps, bool(spool_fault) + bool(mark_fault)
-    )
+    faults = bool(spool_fault) + bool(mark_fault)
+    return Takeover(spool, mark, ordinal, starts, recovered, gaps, faults, reading)
 
 
 def _notices(

@@ -189,7 +189,10 @@ async def test_unreachable_ingest_marks_nothing(options, running, record, eventu
 async def test_stop_while_ingest_is_away_spools_for_the_next_start(
     ingest, running, record, eventually
 ) -> None:
-    """What is left goes to disk at once; the next start sends it, marked, and tells of no gap."""
+    """What is left goes to disk at once; the next start sends it, marked, and tells of no gap.
+
+    It tells where the first one ended, too.
+    """
     ingest.behaviour = 500
     async with running() as emitter:
         for _ in range(30):
@@ -203,6 +206,9 @@ async def test_stop_while_ingest_is_away_spools_for_the_next_start(
         assert adds_up(emitter.counts())
     ingest.check_accounts({first: 31, second: 1})
     assert ingest.of("audit.gap") == []
+    told, again = ingest.of("gateway.start")
+    assert "previous_gateway_start" not in told
+    assert (again["previous_gateway_start"], again["previous_next_sequence"]) == (first, 32)
     assert [bool(event.get("resent")) for event in ingest.received] == [True] * 31 + [False]
 
 
