@@ -86,7 +86,7 @@ class KafkaBroker:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         words = [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", "format"]
         done = subprocess.run(
-            [*words, "-t", cluster, "-c", str(self._config)],
+            [*words, f"--cluster-id={cluster}", "-c", str(self._config)],
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
