@@ -31,8 +31,18 @@ def by_name(items: list[Item]) -> list[Item]:
     return sorted(items, key=lambda item: (item["namespace"], item["name"]))
 
 
-def decide(document: Document, tool: str, who: dict[str, str], now: datetime) -> tuple[str, str]:
-    """Rows 4 to 11 for a tools/call, with mode allow-list: (effect, reason)."""
+def decide(
+    document: Document, tool: str, who: dict[str, str], now: datetime
+) -> tuple[str, str, tuple[str, str] | None]:
+    """A tools/call in the document's mode: (effect, reason, what observe mode would have done)."""
+    would = enforce(document, tool, who, now)
+    if document["policy"].get("mode") != "observe":
+        return *would, None
+    return *(would if would[0] == "allow" else ("allow", "allowed")), would
+
+
+def enforce(document: Document, tool: str, who: dict[str, str], now: datetime) -> tuple[str, str]:
+    """Rows 4 to 11 as mode allow-list decides them: (effect, reason)."""
     default = document["policy"].get("default_decision", "deny")
     guard = document["policy"].get("side_effect_guard", "whenSet")
     declared = next((t for t in document["tools"] if t["name"] == tool), {})

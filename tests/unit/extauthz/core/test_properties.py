@@ -73,6 +73,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "schema_version": "v1",
         "server": {"name": "srv", "namespace": "ns"},
         "policy": {
+            "mode": draw(st.sampled_from(["allow-list", "allow-list", "observe"])),
             "default_decision": draw(st.sampled_from(["deny", "deny", "allow"])),
             "side_effect_guard": draw(st.sampled_from(["whenSet", "whenSet", "required"])),
         },
@@ -101,8 +102,9 @@ def decide(document: dict[str, Any], tool: str, who: dict[str, str]) -> Decision
 
 
 def allowed(document: dict[str, Any]) -> set[tuple[str, ...]]:
-    """Every (tool, caller) of the pools that the document allows."""
-    snapshot = Snapshot.of(compile_document(document))
+    """Every (tool, caller) of the pools that the document allows where it is enforced."""
+    enforced = document | {"policy": document["policy"] | {"mode": "allow-list"}}
+    snapshot = Snapshot.of(compile_document(enforced))
     return {
         (tool, human, agent, team, session)
         for tool in TOOLS
@@ -128,9 +130,11 @@ def test_equals_the_naive_evaluator(
     policy = compile_document(document)
     call = Call(method="tools/call", tool=tool)
     decision = Snapshot.of(policy).decide_call(call, Identity(**who), None, NOW.timestamp())
-    told = (decision.effect.value, decision.reason.value)
+    would = decision.would and (decision.would.effect.value, decision.would.reason.value)
+    told = (decision.effect.value, decision.reason.value, would)
     assert told == naive.decide(document, tool, who, NOW)
-    check_explanation(explain(policy, decision, NOW.timestamp()), told[1], document, who)
+    reason = would[1] if would else told[1]
+    check_explanation(explain(policy, decision, NOW.timestamp()), reason, document, who)
 
 
 def check_explanation(
@@ -155,6 +159,7 @@ def test_observe_records_what_would_have_been(
     document: dict[str, Any], tool: str, who: dict[str, str]
 ) -> None:
     """Observe mode allows, and `would` is what allow-list mode decides."""
+    document["policy"]["mode"] = "allow-list"
     enforced = decide(document, tool, who)
     document["policy"]["mode"] = "observe"
     observed = decide(document, tool, who)
@@ -251,7 +256,8 @@ def test_a_new_deny_grant_never_opens_anything(
 def test_revoking_the_named_session_denies(
     document: dict[str, Any], who: dict[str, str], tool: str
 ) -> None:
-    """A call that names its own revoked session is denied."""
+    """A call that names its own revoked session is denied, where policy is enforced."""
+    document["policy"]["mode"] = "allow-list"
     for session in document["sessions"]:
         session["revoked"] = True
         if session["name"] == who["session_id"] and naive.matches(session, who):
