@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -125,7 +126,9 @@ class ClickHouseStore:
     def insert(self, rows: Sequence[StoredEvent]) -> None:
         if not rows:
             return
-        block = _ENCODER.encode_lines(rows)
+        # A stream: clickhouse-connect sends bytes again when their answer was lost, though
+        # they may be stored by then.
+        block = BytesIO(_ENCODER.encode_lines(rows))
         with _translated(blame=_BAD_DATA):
             self._writer.raw_insert(
                 "events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
