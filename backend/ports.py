@@ -19,10 +19,14 @@ Headers = tuple[tuple[str, bytes], ...]
 
 EVENT_TIMES_END: Final = 5_680_281_600  # 2150-01-01; the store's days end in 2149
 
+# A record with this header, whatever its value, counts as resent; so does `"resent": true`.
+RESENT_HEADER: Final = "mcp-sentinel-resent"
 
-@dataclass(frozen=True, slots=True)
-class Position:
+
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where a record lies; the topic's id tells a recreated topic from the old one.
+
+    This and Record are structs, for one of each is made for every event.
 
     Args:
         topic_id: made with the topic, never used again.
@@ -44,13 +48,17 @@ class Message:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What comes out of the log."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What comes out of the log.
+
+    Args:
+        appended_at: when the log took it, seconds since the epoch; 0 where it is not known.
+    """
 
     position: Position
     value: bytes
     headers: Headers = ()
+    appended_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,10 @@ class Ownership(Protocol):
         """Called before the first record of the partition is fetched."""
 
     async def revoked(self) -> None:
-        """Called before all partitions go; await the running insert here."""
+        """Called before all partitions go; await the running insert here.
+
+        No `fetch` returns a record of theirs afterwards, until they are assigned again.
+        """
 
 
 class Consumer(Protocol):
@@ -111,7 +122,12 @@ class Consumer(Protocol):
         """Up to `most` next records in order; waits for the first; may be empty."""
 
     async def commit(self, positions: Sequence[Position]) -> None:
-        """Everything up to and including each position is done with."""
+        """Everything up to and including each position is done with.
+
+        Raises:
+            Conflict: the partitions went; whoever has them reads the records again.
+            Retryable: the log is away.
+        """
 
     async def lag(self) -> int:
         """How many records of the owned partitions are not committed yet."""
@@ -122,6 +138,10 @@ class Consumer(Protocol):
 
 class EventLog(Protocol):
     """A durable, ordered log of envelopes."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes go on with what a consumer leaves unread when it stops."""
 
     async def start(self) -> None:
         """Open it. Raises: Retryable, Invalid (with the mend)."""
@@ -274,11 +294,16 @@ class EventStore(Protocol):
     def ping(self) -> None:
         """Raises: Retryable when it cannot be used."""
 
-    def present(self, topic_id: UUID, partition: int, from_offset: int) -> frozenset[int]:
-        """Offsets of that partition, `from_offset` or later, that are stored already."""
+    def last_offset(self, topic_id: UUID, partition: int) -> int:
+        """The greatest offset of that partition that is stored; -1 when none is."""
+
+    def present(self, topic_id: UUID, partition: int, first: int, last: int) -> frozenset[int]:
+        """Offsets of that partition in [first, last] that are stored already."""
 
     def insert(self, rows: Sequence[StoredEvent]) -> None:
         """Store rows; after an error any part of them may be there: ask `present`.
+
+        It ends, one way or the other, well before a consumer's session would time out.
 
         Raises:
             Invalid: the store cannot take a row as it is.

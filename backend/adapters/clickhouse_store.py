@@ -41,7 +41,8 @@ _LAST: Final = (
 )
 _PRESENT: Final = (
     "SELECT log_offset FROM events WHERE topic_id = {topic:UUID}"
-    " AND log_partition = {partition:UInt32} AND log_offset >= {least:UInt64}"
+    " AND log_partition = {partition:UInt32}"
+    " AND log_offset BETWEEN {first:UInt64} AND {last:UInt64}"
 )
 _ENCODER: Final = msgspec.json.Encoder()
 _INSERT_SETTINGS: Final = {
@@ -115,12 +116,13 @@ class ClickHouseStore:
     def ping(self) -> None:
         self._query("SELECT 1 FROM events LIMIT 0", {})
 
-    def present(self, topic_id: UUID, partition: int, from_offset: int) -> frozenset[int]:
-        given = {"topic": str(topic_id), "partition": partition, "least": from_offset}
-        # The projection answers the first; only after a crash is there anything to list.
-        ((last, rows),) = self._query(_LAST, given)
-        if not rows or last < from_offset:
-            return frozenset()
+    def last_offset(self, topic_id: UUID, partition: int) -> int:
+        given = {"topic": str(topic_id), "partition": partition}
+        ((last, rows),) = self._query(_LAST, given)  # the projection answers
+        return int(last) if rows else -1
+
+    def present(self, topic_id: UUID, partition: int, first: int, last: int) -> frozenset[int]:
+        given = {"topic": str(topic_id), "partition": partition, "first": first, "last": last}
         return frozenset(offset for (offset,) in self._query(_PRESENT, given))
 
     def insert(self, rows: Sequence[StoredEvent]) -> None:

@@ -95,12 +95,13 @@ class SqliteConsumer:
         records: list[Record] = []
         size = 0
         rows = reader.execute(
-            "SELECT offset, value, headers FROM records WHERE offset >= ? ORDER BY offset LIMIT ?",
+            "SELECT offset, value, headers, appended_at FROM records"
+            " WHERE offset >= ? ORDER BY offset LIMIT ?",
             (self._next, most),
         )
-        for offset, value, headers in rows:
+        for offset, value, headers, appended_at in rows:
             position = Position(self._log.topic_id, PARTITION, offset)
-            records.append(Record(position, value, headers_in(headers)))
+            records.append(Record(position, value, headers_in(headers), appended_at))
             size += len(value)
             if size >= FETCH_BYTES:
                 break

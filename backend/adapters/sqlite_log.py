@@ -62,6 +62,7 @@ class SqliteLog:
         self._swept_at = 0.0
         self._writer = Connection("event-log-write")
         self.appended = asyncio.Event()  # set once, then replaced, at every append
+        self.is_shared = False  # one process owns the only partition
 
     async def start(self) -> None:
         await self._writer.open(self._open)

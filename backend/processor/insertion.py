@@ -107,7 +107,7 @@ class Insertion:
             self._ask(topic_id, partition, offset)
 
     def _ask(self, topic_id: UUID, partition: int, from_offset: int) -> None:
-        stored = self._store.present(topic_id, partition, from_offset)
+        stored = self._store.present(topic_id, partition, from_offset, (1 << 63) - 1)
         key = (topic_id, partition)
         self._present[key] = self._present.get(key, frozenset()) | stored
 

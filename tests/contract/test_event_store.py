@@ -97,13 +97,23 @@ def test_recent_is_newest_first_and_bounded(store: EventStore, topic: UUID) -> N
 
 
 def test_present_names_what_is_stored(store: EventStore, topic: UUID) -> None:
-    """Only offsets of that topic and partition, and from that offset on."""
+    """Only offsets of that topic and partition, and of that range, its ends included."""
     store.insert([event(topic, n) for n in (1, 2, 5)])
     store.insert([event(topic, 7, log_partition=1, log_offset=7)])
-    assert store.present(topic, 0, 2) == {2, 5}
-    assert store.present(topic, 0, 6) == frozenset()
-    assert store.present(topic, 1, 0) == {7}
-    assert store.present(uuid4(), 0, 0) == frozenset()
+    assert store.present(topic, 0, 2, 5) == {2, 5}
+    assert store.present(topic, 0, 2, 4) == {2}
+    assert store.present(topic, 0, 6, 100) == frozenset()
+    assert store.present(topic, 1, 0, 100) == {7}
+    assert store.present(uuid4(), 0, 0, 100) == frozenset()
+
+
+def test_last_offset(store: EventStore, topic: UUID) -> None:
+    """Beyond it nothing of that topic and partition is stored."""
+    assert store.last_offset(topic, 0) == -1
+    store.insert([event(topic, n) for n in (0, 5, 2)])
+    store.insert([event(topic, 7, log_partition=1, log_offset=7)])
+    assert (store.last_offset(topic, 0), store.last_offset(topic, 1)) == (5, 7)
+    assert store.last_offset(uuid4(), 0) == -1
 
 
 def test_known_event_ids(store: EventStore, topic: UUID) -> None:
@@ -142,7 +152,7 @@ def test_one_insert_may_span_many_days(store: EventStore, topic: UUID) -> None:
     rows = [event(topic, n, event_time=NOON - timedelta(days=n)) for n in range(200)]
     store.insert(rows)
     assert store.total(NONE) == 200
-    assert len(store.present(topic, 0, 0)) == 200
+    assert len(store.present(topic, 0, 0, 1000)) == 200
 
 
 def test_a_row_that_cannot_be_stored_is_invalid(store: EventStore, topic: UUID) -> None:
