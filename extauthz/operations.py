@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from extauthz.core.errors import Invalid
 from extauthz.core.times import format_instant
 from extauthz.emitter import Counts
-from extauthz.keys import KeyRing
+from extauthz.jwks import KeyRing
 from extauthz.sources.policies import Policies
 
 
@@ -54,7 +54,7 @@ class Operations:
         policies: Policies,
         counts: Callable[[], Counts | None],
         registry: CollectorRegistry,
-        keys: KeyRing | None = None,
+        keys: KeyRing[Any] | None = None,
     ) -> None:
         self._process, self._policies, self._counts = process, policies, counts
         self._registry, self._keys = registry, keys

@@ -20,8 +20,10 @@ from prometheus_client.process_collector import ProcessCollector
 from extauthz.core import config
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.policy import OAuth
 from extauthz.emitter import Counts, Emitter, EmitterOptions
-from extauthz.keys import KeyCollector, KeyOptions, KeyRing
+from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
+from extauthz.keyed import KeyedPolicies
 from extauthz.metrics import MeteredAudit, StateCollector, UndecidedCollector
 from extauthz.operations import Operations, Process
 from extauthz.server import Kind, add_services, create_server, listen
@@ -35,6 +37,7 @@ from extauthz.undecided import OpenCalls, Tail
 _log = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
+METRICS_PREFIX: Final = "mcp_gateway"
 SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
 UNDECIDED_NAME: Final = "undecided.jsonl"  # in the spool, as Envoy's bootstrap has it
 GRACE_SECONDS: Final = 1.0  # for Checks under way; Envoy keeps its log stream open for ever
@@ -56,14 +59,15 @@ class DecisionPoint:
         )
         self.policies = Policies(facts)
         self._source = _source(settings, self.policies, facts)
-        self.keys = KeyRing(self.policies, _key_options(settings), time.time)
+        self.keys = KeyRing(self._token_rules, _key_options(settings), time.time)
+        self.keyed = KeyedPolicies(self.policies, self.keys)
         self._emitter: Emitter | None = None
         self._tail: Tail | None = None
         self._registry = registry = CollectorRegistry()
         for collector in (StateCollector(self.policies, self._counts), PLATFORM_COLLECTOR):
             registry.register(collector)
         registry.register(GC_COLLECTOR)
-        registry.register(KeyCollector(self.keys))
+        registry.register(KeyCollector(self.keys, METRICS_PREFIX))
         ProcessCollector(registry=registry)
         process = Process(
             version=version(DISTRIBUTION),
@@ -98,7 +102,7 @@ class DecisionPoint:
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._follow(options, audit)
         self._server = create_server(Kind(settings.check_server))
-        _, self._health = await add_services(self._server, self.keys, audit, time.time)
+        _, self._health = await add_services(self._server, self.keyed, audit, time.time)
         try:
             listen(self._server, settings.check_address)
         except Invalid as error:
@@ -178,6 +182,10 @@ class DecisionPoint:
         await finish(self.operations.stop())
         if failures:
             raise ExceptionGroup("units failed", failures)
+
+    def _token_rules(self) -> OAuth | None:
+        policy = self.policies.current.policy
+        return policy.oauth if policy else None
 
     def _counts(self) -> Counts | None:
         return self._emitter.counts() if self._emitter else None

@@ -33,7 +33,7 @@ class Snapshot:
     facts: PolicyFacts
     confirmed_at: float
     fault: str = ""
-    tokens: TokenVerifier | None = None
+    tokens: TokenVerifier[Identity] | None = None
 
     @classmethod
     def of(cls, policy: Policy, confirmed_at: float | None = None) -> "Snapshot":

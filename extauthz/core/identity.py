@@ -36,7 +36,7 @@ def identify(policy: Policy, headers: dict[str, str]) -> Identity:
 def authenticate(
     policy: Policy,
     oauth: OAuth,
-    tokens: TokenVerifier | None,
+    tokens: TokenVerifier[Identity] | None,
     headers: dict[str, str],
     now: float,
 ) -> Identity | TokenRefusal:

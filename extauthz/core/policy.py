@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
+from extauthz.core.claims import first_claim
 from extauthz.core.decision import Effect, ObjectRef, PolicyFacts
 from extauthz.core.model import TRUST_LEVELS
 from extauthz.core.request import Identity
@@ -169,6 +171,15 @@ class OAuth:
     agent_claims: tuple[str, ...]
     team_claims: tuple[str, ...]
     session_claims: tuple[str, ...]
+
+    def read(self, claims: Mapping[str, Any]) -> Identity:
+        """Whom the claims of a verified token name. Raises: BadToken."""
+        return Identity(
+            human_id=first_claim(claims, self.human_claims),
+            agent_id=first_claim(claims, self.agent_claims),
+            team_id=first_claim(claims, self.team_claims),
+            session_id=first_claim(claims, self.session_claims),
+        )
 
 
 @dataclass(frozen=True, slots=True)

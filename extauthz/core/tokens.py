@@ -1,4 +1,4 @@
-"""Bearer tokens (mode oauth): whom a signed JWT names, once it is verified (RFC 8725, RFC 9068).
+"""Bearer tokens: what a signed JWT says, once it is verified (RFC 8725, RFC 9068).
 
 Pure: keys and the time are passed in, nothing is fetched here.
 """
@@ -8,17 +8,17 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import jwt
 from jwt import PyJWK
 from jwt.api_jws import PyJWS
 
 from extauthz.core.canonical import canonical, digest
+from extauthz.core.claims import BadToken
 from extauthz.core.errors import Invalid
-from extauthz.core.policy import NEVER, OAuth
+from extauthz.core.policy import NEVER
 from extauthz.core.reasons import Reason
-from extauthz.core.request import Identity
 from extauthz.core.strictjson import Refused, parse
 
 SKEW_SECONDS: Final = 60.0  # how far the provider's clock may be from ours
@@ -39,9 +39,25 @@ ALGORITHMS: Final[Mapping[str, tuple[str, str]]] = {
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 _PRIVATE: Final = frozenset({"d", "k"})  # members of private and symmetric keys
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-# What stands unchanged in a header: the identity goes to the server in one.
-_HEADER_SAFE: Final = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?")
 _JWS: Final = PyJWS()
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class TokenRules(Protocol[T_co]):
+    """Whose tokens count, and what they say."""
+
+    @property
+    def issuer(self) -> str:
+        """What `iss` must be, exactly."""
+
+    @property
+    def audience(self) -> str:
+        """What `aud` must be or hold, exactly."""
+
+    def read(self, claims: Mapping[str, Any]) -> T_co:
+        """What the claims of a verified token say. Raises: BadToken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +71,6 @@ class TokenRefusal:
 
     reason: Reason
     detail: str
-
-
-class _Bad(Exception):
-    """The token cannot be accepted; the message is for the caller."""
 
 
 class KeySet:
@@ -134,10 +146,10 @@ def _usable(jwk: object) -> dict[str, PyJWK]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
-    """A token that was verified. `expires_at`: its `exp` with the skew, seconds since the epoch."""
+class _Verified(Generic[T]):
+    """What a verified token says. `expires_at`: with the skew, seconds since the epoch."""
 
-    identity: Identity
+    said: T
     expires_at: float
 
 
@@ -145,11 +157,11 @@ def _ignore() -> None:
     pass
 
 
-class TokenVerifier:
+class TokenVerifier(Generic[T]):
     """Verifies tokens by one key set; a new key set takes a new verifier, and so no old answers.
 
     Args:
-        rules: issuer, audience and claims to go by.
+        rules: whose tokens count, and what is read from them.
         keys: the provider's; None where none were fetched yet.
         usable_until: seconds since the epoch at which the keys are too old to be believed.
         unknown_key: called where a token names a key that is not in the set; must not block.
@@ -159,7 +171,7 @@ class TokenVerifier:
 
     def __init__(
         self,
-        rules: OAuth,
+        rules: TokenRules[T],
         keys: KeySet | None,
         *,
         usable_until: float = NEVER,
@@ -167,10 +179,10 @@ class TokenVerifier:
     ) -> None:
         self.rules, self.keys, self.usable_until = rules, keys, usable_until
         self._unknown_key = unknown_key
-        self._verified: dict[bytes, _Verified] = {}  # by the token's SHA-256
+        self._verified: dict[bytes, _Verified[T]] = {}  # by the token's SHA-256
 
-    def verify(self, token: str, now: float) -> Identity | TokenRefusal:
-        """Whom the token names. Never raises for what callers send.
+    def verify(self, token: str, now: float) -> T | TokenRefusal:
+        """What the token says. Never raises for what callers send.
 
         Args:
             token: as it came, without its scheme.
@@ -183,10 +195,10 @@ class TokenVerifier:
         known = hashlib.sha256(raw).digest()
         found = self._verified.get(known)
         if found is not None and now < found.expires_at and now < self.usable_until:
-            return found.identity
+            return found.said
         try:
             found = self._check(token, raw, now)
-        except _Bad as bad:
+        except BadToken as bad:
             self._verified.pop(known, None)
             return TokenRefusal(Reason.INVALID_TOKEN, str(bad))
         if found is None:
@@ -195,82 +207,75 @@ class TokenVerifier:
         while len(self._verified) >= MAX_VERIFIED:
             self._verified.pop(next(iter(self._verified)))
         self._verified[known] = found
-        return found.identity
+        return found.said
 
-    def _check(self, token: str, raw: bytes, now: float) -> _Verified | None:
+    def _check(self, token: str, raw: bytes, now: float) -> _Verified[T] | None:
         """All of it, form first.
 
         Returns:
             None where no keys are at hand.
 
         Raises:
-            _Bad: it is not a valid token.
+            BadToken: it is not a valid token.
         """
         header = _header(token)
         algorithm, kind = header.get("alg"), header.get("typ", "")
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-            raise _Bad(f"the token's algorithm is not one of {', '.join(ALGORITHMS)}")
+            raise BadToken(f"the token's algorithm is not one of {', '.join(ALGORITHMS)}")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
-            raise _Bad("the JWT is not an access token (typ)")
+            raise BadToken("the JWT is not an access token (typ)")
         if self.keys is None or now >= self.usable_until:
             return None
         # Only what was fetched counts: `jku`, `x5u`, `jwk` and the like are never looked at.
         key_id = header.get("kid")
         if not isinstance(key_id, str | None):
-            raise _Bad("the token's kid is not a string")
+            raise BadToken("the token's kid is not a string")
         key = self.keys.find(key_id, algorithm)
         if key is None:
             self._unknown_key()
-            raise _Bad("the token is signed with a key that the provider does not publish")
+            raise BadToken("the token is signed with a key that the provider does not publish")
         try:
             payload = _JWS.decode_complete(raw, key, algorithms=[algorithm])["payload"]
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise _Bad("the token's signature is not valid") from None
+            raise BadToken("the token's signature is not valid") from None
         return self._read(payload, now)
 
-    def _read(self, payload: bytes, now: float) -> _Verified:
+    def _read(self, payload: bytes, now: float) -> _Verified[T]:
         """The claims of a token whose signature is valid."""
         try:
             claims = parse(payload)
         except Refused:
             claims = None
         if not isinstance(claims, dict):
-            raise _Bad("the token's claims are not one JSON object")
+            raise BadToken("the token's claims are not one JSON object")
         if claims.get("iss") != self.rules.issuer:
-            raise _Bad("the token is from another issuer")
+            raise BadToken("the token is from another issuer")
         audience = claims.get("aud")
         if self.rules.audience not in (audience if isinstance(audience, list) else [audience]):
-            raise _Bad("the token is for another audience")
+            raise BadToken("the token is for another audience")
         expires_at = _instant(claims, "exp")
         if expires_at is None:
-            raise _Bad("the token has no expiry (exp)")
+            raise BadToken("the token has no expiry (exp)")
         if now >= expires_at + SKEW_SECONDS:
-            raise _Bad("the token has expired")
+            raise BadToken("the token has expired")
         for name in ("nbf", "iat"):
             since = _instant(claims, name)
             if since is not None and now < since - SKEW_SECONDS:
-                raise _Bad(f"the token is not valid yet ({name})")
-        rules = self.rules
-        identity = Identity(
-            human_id=_first(claims, rules.human_claims),
-            agent_id=_first(claims, rules.agent_claims),
-            team_id=_first(claims, rules.team_claims),
-            session_id=_first(claims, rules.session_claims),
-        )
-        return _Verified(identity, expires_at + SKEW_SECONDS)
+                raise BadToken(f"the token is not valid yet ({name})")
+        return _Verified(self.rules.read(claims), expires_at + SKEW_SECONDS)
 
 
 def _header(token: str) -> dict[str, Any]:
     """The header of what has the form of a signed JWT; a member that stands twice is refused."""
     if not _COMPACT.fullmatch(token):
-        raise _Bad("the token is not a signed JWT")
+        raise BadToken("the token is not a signed JWT")
     encoded = token.partition(".")[0]
     try:
         header = parse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except (Refused, ValueError):
         header = None
     if not isinstance(header, dict):
-        raise _Bad("the token is not a signed JWT")
+        raise BadToken("the token is not a signed JWT")
     return header
 
 
@@ -280,17 +285,5 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None and name not in claims:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Bad(f"claim {name} is not a number")
+        raise BadToken(f"claim {name} is not a number")
     return value
-
-
-def _first(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """The first of these claims that says something; empty where none does."""
-    for name in names:
-        value = claims.get(name)
-        if value is None or value == "":
-            continue
-        if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
-            raise _Bad(f"claim {name} is not a string that fits in a header")
-        return value
-    return ""

@@ -4,32 +4,33 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiohttp
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from extauthz.core.decide import Snapshot
 from extauthz.core.errors import SentinelError
-from extauthz.core.policy import OAuth
 from extauthz.core.times import format_instant
-from extauthz.core.tokens import TokenVerifier
-from extauthz.jwks import fetch_keys, open_session
+from extauthz.core.tokens import TokenRules, TokenVerifier
+from extauthz.jwks.fetch import Provider, fetch_keys, open_session
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 1.0  # how soon a policy of another issuer is seen when nobody calls
+_LOOK_SECONDS: Final = 1.0  # how soon rules of another issuer are seen when nobody calls
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Name(StrEnum):
-    """Metric names."""
+    """Metric names, after the prefix of the process."""
 
-    KEYS = "mcp_gateway_token_keys"  # keys that tokens may be signed with
-    FETCHED = "mcp_gateway_token_keys_fetched_timestamp_seconds"  # when they were last fetched
-    FETCHES = "mcp_gateway_token_key_fetches_total"  # attempts, by what became of them
+    KEYS = "_token_keys"  # keys that tokens may be signed with
+    FETCHED = "_token_keys_fetched_timestamp_seconds"  # when they were last fetched
+    FETCHES = "_token_key_fetches_total"  # attempts, by what became of them
 
 
 class Fetch(StrEnum):
@@ -58,27 +59,32 @@ class KeyOptions:
     allow_loopback_http: bool = False
 
 
-class Policies(Protocol):
-    """Where the running policy is found."""
-
-    @property
-    def current(self) -> Snapshot: ...
+class Rules(Provider, TokenRules[T_co], Protocol[T_co]):
+    """Whose tokens count, where their keys are, and what they say."""
 
 
-class KeyRing:
-    """Gives the running policy the keys that it needs; in other modes than oauth it is idle.
+class KeyRing(Generic[T]):
+    """Holds the verifier of one provider's tokens, with its keys.
 
     Args:
-        policies: the policy without keys.
+        rules: what holds now; None where no tokens are verified.
         options: when to fetch.
         clock: seconds since the epoch.
+
+    Attributes:
+        verifier: as of the last look; None where no tokens are verified. Another one takes its
+            place where rules or keys change, and remembers nothing that the old keys verified.
     """
 
-    def __init__(self, policies: Policies, options: KeyOptions, clock: Callable[[], float]) -> None:
-        self._policies, self._options, self._clock = policies, options, clock
-        self._bare: Snapshot | None = None  # the snapshot that `_keyed` was made of
-        self._keyed = policies.current
-        self._verifier: TokenVerifier | None = None
+    def __init__(
+        self,
+        rules: Callable[[], Rules[T] | None],
+        options: KeyOptions,
+        clock: Callable[[], float],
+    ) -> None:
+        self._rules, self._options, self._clock = rules, options, clock
+        self.verifier: TokenVerifier[T] | None = None
+        self._held: Rules[T] | None = None  # the rules of `verifier`
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = False  # a token named a key that is not known
@@ -87,23 +93,34 @@ class KeyRing:
         self.fetched_at = 0.0
         self.fault = ""
 
-    @property
-    def current(self) -> Snapshot:
-        """The policy that decides now, with the keys of its issuer."""
-        bare = self._policies.current
-        if bare is not self._bare:
-            self._adopt(bare)
-        return self._keyed
+    def look(self) -> TokenVerifier[T] | None:
+        """The verifier by the rules as they are now; keys stay where the issuer does."""
+        rules = self._rules()
+        held, before = self._held, self.verifier
+        if rules is held:
+            return before
+        self._held = rules
+        if rules is None:
+            self.verifier = None
+        elif held is None or before is None or _source(held) != _source(rules):
+            self._tried_at, self.fetched_at, self.fault = None, 0.0, ""
+            self.verifier = TokenVerifier(rules, None, unknown_key=self._ask)
+            self._wake_up()
+        elif held != rules:
+            self.verifier = TokenVerifier(
+                rules, before.keys, usable_until=before.usable_until, unknown_key=self._ask
+            )
+        return self.verifier
 
     @property
     def is_needed(self) -> bool:
-        """Whether the running policy verifies tokens."""
-        return self.current.tokens is not None
+        """Whether tokens are verified at all."""
+        return self.look() is not None
 
     @property
     def is_ready(self) -> bool:
         """Whether tokens can be verified, or none need be."""
-        verifier = self.current.tokens
+        verifier = self.look()
         return verifier is None or (
             verifier.keys is not None and self._clock() < verifier.usable_until
         )
@@ -111,7 +128,7 @@ class KeyRing:
     @property
     def size(self) -> int:
         """How many keys there are."""
-        verifier = self.current.tokens
+        verifier = self.look()
         return verifier.keys.size if verifier and verifier.keys else 0
 
     async def run(self) -> None:
@@ -119,11 +136,11 @@ class KeyRing:
         self._loop = asyncio.get_running_loop()
         async with open_session() as session:
             while True:
-                verifier = self.current.tokens
+                self.look()
                 wait = _LOOK_SECONDS
-                if verifier is not None:
+                if self._held is not None:
                     if self._due() <= 0:
-                        await self._fetch(session, verifier.rules)
+                        await self._fetch(session, self._held)
                     wait = max(min(wait, self._due()), 0.0)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
@@ -131,8 +148,8 @@ class KeyRing:
                 self._wake.clear()
 
     def describe(self) -> dict[str, Any] | None:
-        """For /config/status; None where no keys are needed."""
-        verifier = self.current.tokens
+        """For people; None where no keys are needed."""
+        verifier = self.look()
         if verifier is None:
             return None
         return {
@@ -143,26 +160,6 @@ class KeyRing:
             "fetches": {result.value: count for result, count in self.fetches.items()},
             "fault": self.fault,
         }
-
-    def _adopt(self, bare: Snapshot) -> None:
-        """Take over a policy; keys stay where the issuer does."""
-        oauth = bare.policy.oauth if bare.policy else None
-        before = self._verifier
-        if oauth is None:
-            self._verifier = None
-        elif before is None or _source(before.rules) != _source(oauth):
-            self._verifier = TokenVerifier(oauth, None, unknown_key=self._ask)
-            self._tried_at, self.fetched_at, self.fault = None, 0.0, ""
-            self._wake_up()
-        elif before.rules != oauth:
-            self._verifier = TokenVerifier(
-                oauth,
-                before.keys,
-                usable_until=before.usable_until,
-                unknown_key=self._ask,
-            )
-        self._keyed = replace(bare, tokens=self._verifier) if oauth else bare
-        self._bare = bare
 
     def _ask(self) -> None:
         """A token names a key that is not known; perhaps the provider has a new one."""
@@ -187,12 +184,12 @@ class KeyRing:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _fetch(self, session: aiohttp.ClientSession, oauth: OAuth) -> None:
+    async def _fetch(self, session: aiohttp.ClientSession, rules: Rules[T]) -> None:
         """Fetch once; what fails leaves the keys as they are."""
         self._tried_at, self._asked = self._now(), False
         try:
             keys = await fetch_keys(
-                session, oauth, allow_loopback_http=self._options.allow_loopback_http
+                session, rules, allow_loopback_http=self._options.allow_loopback_http
             )
         except SentinelError as error:
             self.fetches[Fetch.FAILURE] += 1
@@ -200,9 +197,9 @@ class KeyRing:
                 _log.warning("token keys not fetched", extra={"why": str(error)})
             self.fault = str(error)
             return
-        verifier = self.current.tokens
-        if verifier is None or _source(verifier.rules) != _source(oauth):
-            return  # another policy runs by now
+        verifier, held = self.look(), self._held
+        if verifier is None or held is None or _source(held) != _source(rules):
+            return  # other rules hold by now
         self.fault, self.fetched_at = "", self._clock()
         usable_until = self.fetched_at + self._options.max_age_seconds
         if verifier.keys is not None and verifier.keys.digest == keys.digest:
@@ -211,15 +208,14 @@ class KeyRing:
             return
         self.fetches[Fetch.CHANGED] += 1
         # A verifier of its own: nothing that the old keys verified is remembered.
-        self._verifier = TokenVerifier(
+        self.verifier = TokenVerifier(
             verifier.rules, keys, usable_until=usable_until, unknown_key=self._ask
         )
-        self._bare = None
-        _log.info("token keys fetched", extra={"issuer": oauth.issuer, "keys": keys.size})
+        _log.info("token keys fetched", extra={"issuer": rules.issuer, "keys": keys.size})
 
 
-def _source(oauth: OAuth) -> tuple[str, str]:
-    return oauth.issuer, oauth.jwks_url
+def _source(provider: Provider) -> tuple[str, str]:
+    return provider.issuer, provider.jwks_url
 
 
 class KeyCollector(Collector):
@@ -227,19 +223,22 @@ class KeyCollector(Collector):
 
     Args:
         keys: the ring.
+        prefix: of the metrics' names.
     """
 
-    def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
+    def __init__(self, keys: KeyRing[Any], prefix: str) -> None:
+        self._keys, self._prefix = keys, prefix
 
     def collect(self) -> Iterator[Metric]:
         """All of it, as of now."""
         if not self._keys.is_needed:
             return
-        yield GaugeMetricFamily(Name.KEYS, "Keys for tokens.", value=float(self._keys.size))
-        fetched = self._keys.fetched_at
-        yield GaugeMetricFamily(Name.FETCHED, "When they were fetched.", value=fetched)
-        fetches = CounterMetricFamily(Name.FETCHES, "Attempts.", labels=("result",))
-        for result, count in self._keys.fetches.items():
+        keys, prefix = self._keys, self._prefix
+        yield GaugeMetricFamily(prefix + Name.KEYS, "Keys for tokens.", value=float(keys.size))
+        yield GaugeMetricFamily(
+            prefix + Name.FETCHED, "When they were fetched.", value=keys.fetched_at
+        )
+        fetches = CounterMetricFamily(prefix + Name.FETCHES, "Attempts.", labels=("result",))
+        for result, count in keys.fetches.items():
             fetches.add_metric((result.value,), count)
         yield fetches

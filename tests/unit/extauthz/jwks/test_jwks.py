@@ -21,8 +21,9 @@ from extauthz.core.errors import Invalid, Retryable
 from extauthz.core.policy import OAuth
 from extauthz.core.request import Identity
 from extauthz.core.tokens import KeySet
-from extauthz.jwks import MAX_DOCUMENT_BYTES, fetch_keys, open_session
-from extauthz.keys import Fetch, KeyCollector, KeyOptions, KeyRing
+from extauthz.jwks import Fetch, KeyCollector, KeyOptions, KeyRing
+from extauthz.jwks.fetch import MAX_DOCUMENT_BYTES, fetch_keys, open_session
+from extauthz.keyed import KeyedPolicies
 
 ONE, OTHER = (RSAKey.generate_key(2048, {"kid": kid}) for kid in ("one", "other"))
 NOW = 1_800_000_000.0
@@ -172,7 +173,7 @@ class TestFetch:
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Time is bounded."""
-        monkeypatch.setattr("extauthz.jwks.TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr("extauthz.jwks.fetch.TIMEOUT_SECONDS", 0.05)
         async with silent() as url:
             with pytest.raises(Retryable, match="did not answer within"):
                 await fetch("https://login.example", url)
@@ -212,9 +213,12 @@ class Policies:
     def run(self, policy: Any) -> None:
         self.current = Snapshot.of(policy, NOW)
 
+    def rules(self) -> OAuth | None:
+        return self.current.policy.oauth if self.current.policy else None
+
 
 @asynccontextmanager
-async def fetching(ring: KeyRing) -> AsyncIterator[None]:
+async def fetching(ring: KeyRing[Identity]) -> AsyncIterator[None]:
     task = asyncio.create_task(ring.run())
     try:
         yield
@@ -236,15 +240,15 @@ def token(key: RSAKey, issuer: str, audience: str = "aud") -> str:
     return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
 
 
-def is_valid(ring: KeyRing, text: str) -> bool:
-    tokens = ring.current.tokens
+def is_valid(ring: KeyRing[Identity], text: str) -> bool:
+    tokens = ring.look()
     assert tokens
     return isinstance(tokens.verify(text, NOW), Identity)
 
 
-def a_ring(policies: Policies, **options: Any) -> KeyRing:
+def a_ring(policies: Policies, **options: Any) -> KeyRing[Identity]:
     short = {"refresh_seconds": 3600.0, "cooldown_seconds": 0.02, "allow_loopback_http": True}
-    return KeyRing(policies, KeyOptions(**{**short, **options}), lambda: NOW)
+    return KeyRing(policies.rules, KeyOptions(**{**short, **options}), lambda: NOW)
 
 
 class TestRing:
@@ -254,10 +258,10 @@ class TestRing:
         ring = a_ring(policies)
         async with fetching(ring):
             await asyncio.sleep(0.05)
-            assert ring.current is policies.current
+            assert KeyedPolicies(policies, ring).current is policies.current
         assert (ring.is_needed, ring.is_ready, ring.describe()) == (False, True, None)
         registry = CollectorRegistry()
-        registry.register(KeyCollector(ring))
+        registry.register(KeyCollector(ring, "mcp_gateway"))
         assert generate_latest(registry) == b""
 
     async def test_no_policy_yet(self, site: Site) -> None:
@@ -266,7 +270,7 @@ class TestRing:
         policies = Policies()
         ring = a_ring(policies)
         async with fetching(ring):
-            assert ring.current is policies.current
+            assert KeyedPolicies(policies, ring).current is policies.current
             policies.run(policy_of("https://login.example", jwks_url=f"{site.url}/jwks"))
             assert not ring.is_ready
             await until(lambda: ring.is_ready)
@@ -297,12 +301,14 @@ class TestRing:
         ring = a_ring(policies, refresh_seconds=0.02)
         async with fetching(ring):
             await until(lambda: ring.is_ready)
-            tokens = ring.current.tokens
+            keyed = KeyedPolicies(policies, ring)
+            tokens = keyed.current.tokens
+            assert tokens
             await until(lambda: ring.fetches[Fetch.UNCHANGED] > 2)
             policies.current = replace(policies.current, confirmed_at=NOW + 1)
-            assert ring.current.tokens is tokens
-            assert ring.current.confirmed_at == NOW + 1
-            assert ring.current is ring.current
+            assert keyed.current.tokens is tokens
+            assert keyed.current.confirmed_at == NOW + 1
+            assert keyed.current is keyed.current
 
     async def test_an_unknown_key(self, site: Site) -> None:
         """A token of an unknown key has the provider asked, once in the cooldown."""
@@ -329,7 +335,7 @@ class TestRing:
         times = [NOW]
         policies = Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks"))
         options = KeyOptions(0.02, 0.02, 100.0, allow_loopback_http=True)
-        ring = KeyRing(policies, options, lambda: times[0])
+        ring = KeyRing(policies.rules, options, lambda: times[0])
         async with fetching(ring):
             await until(lambda: ring.fetches[Fetch.FAILURE] > 1)
             assert not ring.is_ready
@@ -368,7 +374,7 @@ class TestRing:
         site.put_keys(ONE)
         ring = a_ring(Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks")))
         registry = CollectorRegistry()
-        registry.register(KeyCollector(ring))
+        registry.register(KeyCollector(ring, "mcp_gateway"))
         async with fetching(ring):
             await until(lambda: ring.is_ready)
         text = generate_latest(registry).decode()

@@ -4,13 +4,12 @@ https alone, no redirects, no proxy, bounded in size and time. Private authoriti
 OpenSSL does it (SSL_CERT_FILE).
 """
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from extauthz.core.errors import Invalid, Retryable
-from extauthz.core.policy import OAuth
 from extauthz.core.strictjson import Refused, parse
 from extauthz.core.tokens import KeySet
 from extauthz.core.urls import check_key_url, is_loopback_http
@@ -18,6 +17,18 @@ from extauthz.core.urls import check_key_url, is_loopback_http
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 TIMEOUT_SECONDS: Final = 5.0  # for one request, from the look-up of the name to the last byte
 ALLOW_LOOPBACK: Final = "JWKS_ALLOW_LOOPBACK_HTTP"
+
+
+class Provider(Protocol):
+    """Whose keys are wanted."""
+
+    @property
+    def issuer(self) -> str:
+        """As the provider writes it, to the slash."""
+
+    @property
+    def jwks_url(self) -> str:
+        """Where its keys are; empty where its metadata tells."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -32,20 +43,20 @@ def open_session() -> aiohttp.ClientSession:
 
 
 async def fetch_keys(
-    session: aiohttp.ClientSession, oauth: OAuth, *, allow_loopback_http: bool
+    session: aiohttp.ClientSession, provider: Provider, *, allow_loopback_http: bool
 ) -> KeySet:
-    """Fetch the keys of the issuer that a policy names.
+    """Fetch the keys of an issuer.
 
     Args:
         session: from `open_session`.
-        oauth: the policy's part; its jwks_url, or what the issuer's metadata say.
+        provider: its jwks_url counts, else what the issuer's metadata say.
         allow_loopback_http: take http from this machine too.
 
     Raises:
         Invalid: what was served cannot be used, or an address must not be asked.
         Retryable: nothing was served.
     """
-    url = oauth.jwks_url or await _discover(session, oauth.issuer, allow_loopback_http)
+    url = provider.jwks_url or await _discover(session, provider.issuer, allow_loopback_http)
     document = await _get(session, url, allow_loopback_http)
     try:
         return KeySet(document)
@@ -66,17 +77,17 @@ async def _discover(session: aiohttp.ClientSession, issuer: str, allow_loopback_
         except Retryable:
             raise absent from None
     if not isinstance(metadata, dict) or metadata.get("issuer") != issuer:
-        mend = "write auth.issuer_url as the provider does, to the slash"
+        mend = "write the issuer as the provider does, to the slash"
         raise Invalid(url, f"names another issuer than `{issuer}`", mend)
     found = metadata.get("jwks_uri")
     if not isinstance(found, str) or not found:
-        raise Invalid(url, "names no jwks_uri", "set auth.jwks_url")
+        raise Invalid(url, "names no jwks_uri", "set the address of its keys (JWKS) yourself")
     return found
 
 
 async def _get(session: aiohttp.ClientSession, url: str, allow_loopback_http: bool) -> Any:
     """One JSON document."""
-    check_key_url(url, "auth")
+    check_key_url(url, "token keys")
     if is_loopback_http(url) and not allow_loopback_http:
         raise Invalid(url, "is not https", f"use https, or set {ALLOW_LOOPBACK}=true for tests")
     try:
