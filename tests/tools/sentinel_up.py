@@ -1,12 +1,13 @@
 """A real `sentinel up` for a test: started in a folder, asked, stopped by its process id."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -53,12 +54,21 @@ def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProces
 class Up:
     """A running `sentinel up`."""
 
-    def __init__(self, state: Path, *more: str) -> None:
-        """Start it and wait until it serves; `more` are further words of its command line."""
+    def __init__(self, state: Path, *more: str, environ: Mapping[str, str] | None = None) -> None:
+        """Start it and wait until it serves.
+
+        Args:
+            more: further words of its command line; a later `--port-base` counts.
+            environ: beside the caller's own environment.
+        """
         self.state, self.log = state, state.with_name(f"{state.name}.log")
         words = ["up", "--state", str(state), "--port-base", str(free_base()), "--json", *more]
         self.process = subprocess.Popen(
-            [*SENTINEL, *words], stdout=subprocess.PIPE, stderr=self.log.open("ab"), text=True
+            [*SENTINEL, *words],
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("ab"),
+            text=True,
+            env={**os.environ, **(environ or {})},
         )
         assert self.process.stdout is not None
         told = self.process.stdout.readline()

@@ -1,0 +1,148 @@
+"""Worst moments, hit from outside: stop a process, look at what it has on disk, go on or kill.
+
+Nothing in the product helps; what was seen while the process stood still is the proof.
+"""
+
+import asyncio
+import os
+import resource
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+FULL, EMPTY = 0, -1
+_WAL_HEAD, _WAL_FRAME = struct.Struct(">8I"), struct.Struct(">6I")
+_JOURNAL_HEAD = 24
+
+
+def stand_still(pid: int) -> None:
+    """SIGSTOP, and wait until every thread stands."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not all(map(_stands, _threads(pid))):
+        time.sleep(0.0005)
+
+
+def go_on(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+async def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    await gone(pid)
+
+
+async def gone(pid: int, seconds: float = 30.0) -> None:
+    """Wait until a process has ended; one that nobody has reaped yet counts."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"process {pid} does not end")
+
+
+async def caught(
+    pid: int, seen: Callable[[], T | None], chance: Random, seconds: float = 10.0
+) -> T | None:
+    """Stop a process again and again until `seen` sees something; then it stands still.
+
+    Returns:
+        What was seen; None when it never was, and then the process goes on.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        stand_still(pid)
+        if found := seen():
+            return found
+        go_on(pid)
+        await asyncio.sleep(chance.uniform(0.0002, 0.003))
+    return None
+
+
+@contextmanager
+def full_disk(*pids: int) -> Iterator[None]:
+    """No file of these processes takes a byte more (a limit of theirs; a quota, as it were)."""
+    for pid in pids:
+        _limit(pid, FULL)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                _limit(pid, EMPTY)
+
+
+def _limit(pid: int, most: int) -> None:
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, hard))
+
+
+def uncommitted_frames(wal: Path) -> int:
+    """Pages of a transaction that a SQLite database has begun to write and not committed."""
+    try:
+        content = wal.read_bytes()
+    except FileNotFoundError:
+        return 0
+    if len(content) < _WAL_HEAD.size:
+        return 0
+    _, _, page_bytes, _, *salts, _, _ = _WAL_HEAD.unpack_from(content)
+    place, open_frames = _WAL_HEAD.size, 0
+    while place + _WAL_FRAME.size <= len(content):
+        _, pages_after_commit, *found, _, _ = _WAL_FRAME.unpack_from(content, place)
+        if found != salts:  # of an earlier round through the file
+            break
+        open_frames = 0 if pages_after_commit else open_frames + 1
+        place += _WAL_FRAME.size + page_bytes
+    return open_frames
+
+
+def newest_journal(spool: Path) -> str:
+    """The name of the newest journal file; empty where there is none."""
+    return max((path.name for path in spool.glob("journal.*")), default="")
+
+
+def fresh_journal(spool: Path, before: str) -> str:
+    """A journal file that is newer than `before`, and has no call in it yet."""
+    name = newest_journal(spool)
+    if name <= before:
+        return ""
+    with (spool / name).open("rb") as file:
+        file.seek(_JOURNAL_HEAD)
+        return "" if any(file.read(4)) else name
+
+
+def inserted(store: Path) -> dict[str, int]:
+    """Rows by data part that an insert has brought into the store; merged ones are left out."""
+    found = {}
+    for count in store.glob("store/*/*/*_0/count.txt"):
+        if count.parent.name[:8].isdigit():
+            with suppress(OSError, ValueError):
+                found[count.parent.name] = int(count.read_text())
+    return found
+
+
+def _threads(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _stands(thread: Path) -> bool:
+    try:
+        state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "tTXZ"

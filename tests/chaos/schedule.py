@@ -1,0 +1,66 @@
+"""One run: faults in an order that the seed decides, then the verdict."""
+
+import time
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from tests.chaos.calls import calling
+from tests.chaos.check import POISON_SOURCE, Verdict, judge
+from tests.chaos.faults import Fault, P, Pipeline, all_decided
+from tests.chaos.trail import Trail, read_trail
+
+
+def order(faults: Sequence[Fault[P]], chance: Random) -> Iterator[Fault[P]]:
+    """Every fault once, in random order; then again."""
+    while True:
+        yield from chance.sample(faults, len(faults))
+
+
+async def strike_all(
+    pipeline: P, faults: Sequence[Fault[P]], *, least: int, seconds: float, restart: Fault[P] | None
+) -> list[str]:
+    """Load and faults, until both so many have struck and the time is over.
+
+    Args:
+        restart: is put in where the pipeline needs it.
+
+    Returns:
+        Names of the faults that struck.
+    """
+    struck: list[str] = []
+    began = time.monotonic()
+    await pipeline.start()
+    async with calling(pipeline.gateways):
+        await all_decided(pipeline)
+        for fault in order(faults, pipeline.run.chance):
+            if len(struck) >= least and time.monotonic() - began >= seconds:
+                break
+            for each in ([restart] if restart and pipeline.is_tired() else []) + [fault]:  # type: ignore[attr-defined]
+                at = time.monotonic()
+                seen = await each.strike(pipeline)
+                struck.append(each.name)
+                took = time.monotonic() - at
+                print(f"  {at - began:6.1f} s  {each.name}: {seen} ({took:.1f} s)", flush=True)
+                await all_decided(pipeline)
+    return struck
+
+
+async def verdict_on(pipeline: Pipeline) -> tuple[Verdict, Trail]:
+    """Let everything drain and end, then compare."""
+    await pipeline.stop()
+    trail = read_trail(pipeline.store)
+    verdict = judge(trail, pipeline.gateways, pipeline.run.foreign)
+    if not pipeline.run.poisoned:
+        return verdict, trail
+    log = pipeline.event_log()
+    await log.start()
+    try:
+        letters = await log.dead_letters(100_000)
+    finally:
+        await log.stop()
+    kept = sum(row.source == POISON_SOURCE for row in trail.rows)
+    if len(letters) + kept != pipeline.run.poisoned:
+        verdict.problems.append(
+            f"{pipeline.run.poisoned} records were poison; {len(letters)} lie aside, {kept} stored"
+        )
+    return verdict, trail
