@@ -53,12 +53,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     Args:
         appended_at: when the log took it, seconds since the epoch; 0 where it is not known.
+        key: of its message.
     """
 
     position: Position
     value: bytes
     headers: Headers = ()
     appended_at: float = 0.0
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,10 @@ class Ownership(Protocol):
     """Hears which partitions come and go; the consumer awaits both calls."""
 
     async def assigned(self, assignment: Assignment) -> None:
-        """Called before the first record of the partition is fetched."""
+        """Called before the first record of the partition is fetched.
+
+        Cancelled when the partition goes meanwhile; `revoked` follows.
+        """
 
     async def revoked(self) -> None:
         """Called before all partitions go; await the running insert here.
