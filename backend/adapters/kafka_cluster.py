@@ -1,0 +1,277 @@
+"""What is asked of the brokers beside records: topics, their ids, committed offsets.
+
+aiokafka speaks too old a version of Metadata to learn a topic's id, so that request
+is spelled out here; the rest are its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import stamina
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+from backend.adapters.kafka_client import KafkaSettings, translated
+from extauthz.core.errors import Invalid, Retryable
+
+MAX_MESSAGE_BYTES: Final = 2 << 20  # an envelope has 1 MiB; headers and stamps come on top
+_SETTLING: Final = stamina.AsyncRetryingCaller(
+    attempts=None, timeout=None, wait_initial=0.05, wait_max=0.5
+).on(LeaderNotAvailableError)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What the brokers say of one."""
+
+    topic_id: UUID
+    partitions: int
+    has_leaders: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a group committed: the next offset, and the note it left with it."""
+
+    offset: int
+    note: str
+
+
+class _Uuid:
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+class _MetadataResponse(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION: ClassVar[bool] = True
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", _Uuid),
+                ("name", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
+    API_KEY = 3
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, struct: type[_MetadataRequestStruct]) -> _MetadataRequestStruct:
+        return struct([(UUID(int=0), self._topic, {})], False, False, {})
+
+
+class KafkaCluster:
+    """One connection to the brokers for what is asked now and then.
+
+    Every method raises Retryable when they are away, after at most the settings' timeout.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: AIOKafkaClient | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises: Invalid (the brokers refuse us), Retryable."""
+        self._client = client = AIOKafkaClient(**self._settings.connection())
+        try:
+            async with self._within("the event log cannot be reached"):
+                await client.bootstrap()
+        except Retryable as error:
+            await self.stop()
+            if isinstance(error.__cause__, KafkaConnectionError):
+                await self._say_why()
+            raise
+
+    async def stop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def topic(self, name: str) -> Topic:
+        """Raises: Retryable, also while there is no such topic."""
+        async with self._within(f"topic `{name}` cannot be looked at"):
+            found = await self._find(name)
+            if found is None:
+                raise UnknownTopicOrPartitionError(name)
+            return found
+
+    async def make_topic(self, name: str, partitions: int, config: dict[str, str]) -> Topic:
+        """Make it unless it is there. Raises: Invalid: it cannot be made."""
+        async with self._within(f"topic `{name}` cannot be made"):
+            if await self._find(name) is None:
+                await self._create(name, partitions, config)
+            return await _SETTLING(self._settled, name)
+
+    async def committed(
+        self, group: str, topic: str, partitions: Sequence[int]
+    ) -> dict[int, Committed]:
+        """By partition, where something was committed."""
+        async with self._within(f"offsets of group `{group}` cannot be read"):
+            client = self._connected()
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            request = OffsetFetchRequest(group, [(topic, list(partitions))])
+            response = await client.send(node, request)
+            found = {}
+            for _, offsets in response.topics:
+                for partition, offset, note, error_code in offsets:
+                    _raise(error_code)
+                    if offset >= 0:
+                        found[partition] = Committed(offset, note)
+            return found
+
+    async def _find(self, name: str) -> Topic | None:
+        client = self._connected()
+        response = await client.send(client.get_random_node(), _MetadataRequest(name))
+        error_code, _, topic_id, _, partitions, *_ = response.topics[0]
+        if for_code(error_code) is UnknownTopicOrPartitionError:
+            return None
+        _raise(error_code)
+        return Topic(topic_id, len(partitions), all(leader >= 0 for _, _, leader, *_ in partitions))
+
+    async def _settled(self, name: str) -> Topic:
+        found = await self._find(name)
+        if found is None or not found.has_leaders:
+            raise LeaderNotAvailableError(name)
+        return found
+
+    async def _create(self, name: str, partitions: int, config: dict[str, str]) -> None:
+        client, settings = self._connected(), self._settings
+        no_placement: list[object] = []
+        asked = (name, partitions, settings.replication, no_placement, list(config.items()))
+        request = CreateTopicsRequest([asked], int(settings.timeout_seconds * 1000), False)
+        controller = client.cluster.controller  # any broker passes the request on
+        node = controller.nodeId if controller else client.get_random_node()
+        response = await client.send(node, request)
+        ((_, error_code, *told),) = response.topic_errors
+        error = for_code(error_code)
+        if not error_code or error is TopicAlreadyExistsError:
+            return
+        if error.retriable:
+            _raise(error_code)
+        problem = f"`{name}` cannot be made ({(told and told[0]) or error.description})"
+        mend = (
+            f"make it by hand with {partitions} partitions, or set KAFKA_REPLICATION to what "
+            f"the brokers can hold (now {settings.replication})"
+        )
+        raise Invalid("KAFKA_TOPIC", problem, mend)
+
+    async def _say_why(self) -> None:
+        """aiokafka only logs why it could not connect: ask one broker again to hear it."""
+        host, port, _ = collect_hosts(list(self._settings.brokers))[0]
+        timeout = int(self._settings.timeout_seconds * 1000)
+        with translated("the event log cannot be reached"):
+            connection = await create_conn(
+                host, port, request_timeout_ms=timeout, **self._settings.security()
+            )
+        connection.close()
+
+    def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            raise Retryable("the event log is not open; start it first")
+        return self._client
+
+    @asynccontextmanager
+    async def _within(self, doing: str) -> AsyncIterator[None]:
+        with translated(doing):
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                yield
+
+
+def _raise(error_code: int) -> None:
+    if error_code:
+        raise for_code(error_code)()
+
+
+async def closed_within(closing: Any, seconds: float) -> bool:
+    """Await `closing` for so long; whether it ended. Errors of a client that goes are no news."""
+    with suppress(Exception):
+        async with asyncio.timeout(seconds):
+            await closing
+            return True
+    return False
