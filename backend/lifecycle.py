@@ -7,7 +7,8 @@ is told to stop, finishes under the common deadline, and only then is cancelled.
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,26 @@ class Unit(Protocol):
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Call `ready` once it serves; after `stop` is set, finish and return."""
+
+
+class TaskUnit:
+    """A task without end, as a unit; nothing of it needs to be finished on stop.
+
+    Args:
+        work: makes it.
+    """
+
+    def __init__(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.name, self._work = name, work
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        task = asyncio.create_task(self._work(), name=self.name)
+        ready()
+        await _until_stop_or_end(stop, [task])
+        if not task.done():
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @dataclass(frozen=True, slots=True)

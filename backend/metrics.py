@@ -1,10 +1,14 @@
 """The Prometheus metrics of the backend's components, one registry for a process."""
 
 from enum import StrEnum
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+
+BATCH_BUCKETS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 50_000, 500_000)
 
 
 class Name(StrEnum):
@@ -13,10 +17,18 @@ class Name(StrEnum):
     INTAKE_PAUSED = "processor_intake_paused"  # 1 while the store refuses inserts
     PAUSE_TRANSITIONS = "processor_intake_pause_transitions_total"  # pauses and resumptions
     PROCESSED = "processor_events_total"  # records done with: stored, present, resent, poison
+    BATCH_EVENTS = "processor_batch_events"  # records of one batch
     INSERT_SECONDS = "processor_insert_seconds"  # time of one insert
+    RETRIES = "processor_retries_total"  # what failed and is tried again
     LAG = "processor_lag_records"  # records not committed yet
+    LAG_SECONDS = "processor_lag_seconds"  # age of the oldest record in hand
+    DUPLICATES = "processor_duplicate_events"  # rows of the last hour beyond one for each event_id
+    HALTED = "processor_halted"  # 1 after too many dead letters
+    AUTH_FAILURES = "auth_failures_total"  # requests without a valid credential, by reason
+    AUTH_THROTTLED = "auth_throttled_total"  # those of them that were answered 429
     INGEST_REQUESTS = "ingest_requests_total"  # answers, by status
     INGESTED = "ingest_events_total"  # events that the log has taken
+    INGEST_HELD = "ingest_held_bytes"  # what requests hold in memory that are being answered
     APPEND_SECONDS = "ingest_append_seconds"  # time until the log had a request's events
     API_REQUESTS = "api_requests_total"  # answers, by route and status
     API_SECONDS = "api_request_seconds"  # time of one request
@@ -30,6 +42,21 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
+class AuthMetrics:
+    """What is counted of those who are not let in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.failures = Counter(
+            Name.AUTH_FAILURES,
+            "Requests without a valid credential: missing, invalid, unavailable (provider away)",
+            ["reason"],
+            registry=registry,
+        )
+        self.throttled = Counter(
+            Name.AUTH_THROTTLED, "Those of them that were answered 429", registry=registry
+        )
+
+
 class IngestMetrics:
     """What ingest counts."""
 
@@ -39,6 +66,9 @@ class IngestMetrics:
             Name.INGEST_REQUESTS, "Answers by status", ["status"], registry=registry
         )
         self.events = Counter(Name.INGESTED, "Events that the log has taken", registry=registry)
+        self.held = Gauge(
+            Name.INGEST_HELD, "Bytes held by requests that are being answered", registry=registry
+        )
         self.append_seconds = Histogram(
             Name.APPEND_SECONDS, "Time until the log had a request's events", registry=registry
         )
@@ -64,7 +94,25 @@ class ProcessorMetrics:
         self.insert_seconds = Histogram(
             Name.INSERT_SECONDS, "Time of one insert", registry=registry
         )
+        self.batch_events = Histogram(
+            Name.BATCH_EVENTS, "Records of one batch", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.retries = Counter(Name.RETRIES, "What failed and is tried again", registry=registry)
         self.lag = Gauge(Name.LAG, "Records not committed yet", registry=registry)
+        self.lag_seconds = Gauge(
+            Name.LAG_SECONDS, "Age of the oldest record in hand", registry=registry
+        )
+        self.duplicates = Gauge(
+            Name.DUPLICATES,
+            "Rows of the last hour beyond one for each event_id; a fault where it is not 0",
+            registry=registry,
+        )
+        self.halted = Gauge(Name.HALTED, "1 after too many dead letters", registry=registry)
+
+    def pause(self, paused: int) -> None:
+        """Intake pauses (1) or goes on (0)."""
+        self.intake_paused.set(paused)
+        self.pause_transitions.inc()
 
 
 class ApiMetrics:

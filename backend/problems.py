@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from backend.auth.failures import Throttled
 from extauthz.core.errors import (
     Busy,
     Conflict,
@@ -19,11 +20,15 @@ from extauthz.core.errors import (
 )
 
 CONTENT_TYPE: Final = "application/problem+json"
-RETRY_AFTER_SECONDS: Final = "2"
+RETRY_AFTER_SECONDS: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "2",
+    HTTPStatus.TOO_MANY_REQUESTS: "30",  # for who has no valid credential
+}
 
 # The first row that matches counts.
 _TABLE: Final[tuple[tuple[type[Exception], HTTPStatus, str], ...]] = (
     (Invalid, HTTPStatus.BAD_REQUEST, "invalid_request"),
+    (Throttled, HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     (Unauthenticated, HTTPStatus.UNAUTHORIZED, "unauthorized"),
     (Forbidden, HTTPStatus.FORBIDDEN, "forbidden"),
     (NotFound, HTTPStatus.NOT_FOUND, "not_found"),
@@ -64,8 +69,8 @@ class Problem:
     @property
     def headers(self) -> dict[str, str]:
         """Headers that go with the document, Content-Type aside."""
-        if self.status is HTTPStatus.SERVICE_UNAVAILABLE:
-            return {"Retry-After": RETRY_AFTER_SECONDS}
+        if self.status in RETRY_AFTER_SECONDS:
+            return {"Retry-After": RETRY_AFTER_SECONDS[self.status]}
         if self.status is HTTPStatus.UNAUTHORIZED:
             return {"WWW-Authenticate": "Bearer"}
         return {}

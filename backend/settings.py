@@ -135,11 +135,53 @@ class Settings:
         files=("INGEST_API_KEYS_FILE",),
         help="API keys that may send events; unset: API_KEYS.",
     )
+    api_keys_file: str = setting(
+        "API_KEYS_FILE",
+        default="",
+        help="YAML or JSON of named keys: scopes, namespaces, SHA-256 (`sentinel keys new`).",
+    )
+    oidc_issuer: str = setting(
+        "OIDC_ISSUER",
+        default="",
+        help="Issuer of the tokens that count beside API keys, as its provider writes it.",
+    )
+    oidc_audience: str = setting(
+        "OIDC_AUDIENCE", default="", help="What these tokens must name as their audience (aud)."
+    )
+    oidc_jwks_url: str = setting(
+        "OIDC_JWKS_URL",
+        default="",
+        help="Where the issuer's keys are; unset: where its metadata tells.",
+    )
+    admin_users: tuple[str, ...] = setting(
+        "ADMIN_USERS",
+        default=(),
+        read=_keys,
+        help="Subjects and verified e-mail addresses of tokens that are admin, comma-separated.",
+    )
+    jwks_allow_loopback_http: bool = setting(
+        "JWKS_ALLOW_LOOPBACK_HTTP",
+        default=False,
+        read=config.flag,
+        help="Take keys over http from this machine, as in tests; else https alone.",
+    )
     max_request_bytes: int = setting(
         "INGEST_MAX_REQUEST_BYTES",
         default=16 << 20,
         read=config.whole(1 << 20, 1 << 30),
-        help="Largest request of several events that ingest reads.",
+        help="Largest request of several events that ingest reads, inflated.",
+    )
+    max_held_bytes: int = setting(
+        "INGEST_MAX_HELD_BYTES",
+        default=256 << 20,
+        read=config.whole(4 << 20),
+        help="Most bytes of requests being answered; more are answered 503.",
+    )
+    ingest_wait_seconds: float = setting(
+        "INGEST_WAIT_SECONDS",
+        default=5.0,
+        read=config.number(0.1, 600),
+        help="Longest wait for the event log before a request is answered 503.",
     )
     consumer_group: str = setting(
         "KAFKA_GROUP",
@@ -157,6 +199,18 @@ class Settings:
         default=1.0,
         read=_duration,
         help="Longest wait of an event for its batch, like 2s.",
+    )
+    max_dead_letters: int = setting(
+        "MAX_DEAD_LETTERS",
+        default=1_000,
+        read=config.whole(0),
+        help="Records set aside within DEAD_LETTER_WINDOW_SECONDS beyond which the processor stops.",
+    )
+    dead_letter_window_seconds: float = setting(
+        "DEAD_LETTER_WINDOW_SECONDS",
+        default=600.0,
+        read=config.number(1),
+        help="Time in which dead letters are counted for MAX_DEAD_LETTERS.",
     )
     drain_seconds: float = setting(
         "DRAIN_SECONDS",

@@ -14,15 +14,19 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 
 from backend import operations
-from backend.auth.api_keys import Anyone, ApiKeys, from_lists
-from backend.auth.principal import Scope, Verifier
-from backend.lifecycle import Unit, run_units
-from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
+from backend.auth.api_keys import Anyone, ApiKey, ApiKeys, from_lists
+from backend.auth.failures import CountedFailures, FirstOf
+from backend.auth.key_file import read_keys
+from backend.auth.oidc import OidcRules, Tokens, rules_of
+from backend.auth.principal import Principal, Scope, Verifier
+from backend.lifecycle import TaskUnit, Unit, run_units
+from backend.metrics import ApiMetrics, AuthMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
 from backend.ports import AccessStore, EventLog, EventStore
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import Settings
 from extauthz.core.errors import Invalid
+from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
 
 BATCH_BYTES: Final = 64 << 20  # well below the 256 MB of one block of the store
 
@@ -111,11 +115,12 @@ async def _ingest(wired: Wired) -> Unit:
 
 async def _processor(wired: Wired) -> Unit:
     from backend.processor.batch import Batcher
+    from backend.processor.poison import DeadLetterLimit
     from backend.processor.processor import Processor
 
-    settings = wired.settings
+    settings, log = wired.settings, await wired.event_log()
     processor = Processor(
-        log=await wired.event_log(),
+        log=log,
         store=await wired.event_store(),
         group=settings.consumer_group,
         new_batch=lambda: Batcher(
@@ -124,7 +129,12 @@ async def _processor(wired: Wired) -> Unit:
             flush_seconds=settings.flush_seconds,
         ),
         metrics=ProcessorMetrics(wired.registry),
+        limit=DeadLetterLimit(
+            most=settings.max_dead_letters, window_seconds=settings.dead_letter_window_seconds
+        ),
+        empties_log=not log.is_shared,
         monotonic=time.monotonic,
+        clock=time.time,
     )
     wired.probes["processor"] = processor.ping
     return processor
@@ -173,17 +183,18 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
         Invalid: a setting is missing or wrong.
         ExceptionGroup: a component failed.
     """
-    names = TARGETS[target]
+    names, registry = TARGETS[target], new_registry()
     async with AsyncExitStack() as opened:
+        verifier, token_keys = _authentication(settings, names, registry)
         wired = Wired(
             settings=settings,
-            verifier=_verifier(settings, names),
-            registry=new_registry(),
+            verifier=verifier,
+            registry=registry,
             opened=opened,
             alone=len(names) == 1,
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
-        units.append(_operations(wired, names))
+        units += [*token_keys, _operations(wired, names)]
         await run_units(units, stop, settings.drain_seconds)
 
 
@@ -199,22 +210,56 @@ def _operations(wired: Wired, names: Sequence[str]) -> Unit:
     )
 
 
-def _verifier(settings: Settings, names: Sequence[str]) -> Verifier:
+def _authentication(
+    settings: Settings, names: Sequence[str], registry: CollectorRegistry
+) -> tuple[Verifier, list[Unit]]:
     """Deny by default: what needs a credential does not start without any."""
     if not settings.auth:
         if not settings.is_loopback:
             raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
         _log.warning("AUTH=off: everybody on this machine may do everything")
-        return Anyone()
+        return Anyone(), []
     keys = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
+    keys += _named_keys(settings.api_keys_file)
+    rules = rules_of(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        settings.oidc_jwks_url,
+        settings.admin_users,
+        allow_loopback_http=settings.jwks_allow_loopback_http,
+    )
     for name in names:
         scope = COMPONENTS[name].scope
-        if scope and not any(scope in key.principal.scopes for key in keys):
+        if scope and not rules and not any(scope in key.principal.scopes for key in keys):
             which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
-            raise Invalid(which, f"is not set, and {name} has no credential", "set it, or API_KEYS")
+            mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
+            raise Invalid(which, f"is not set, and {name} has no credential", mend)
     if settings.api_keys and not settings.admin_api_keys:
         _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
-    return ApiKeys(keys)
+    verifiers: list[Verifier] = [ApiKeys(keys)]
+    units: list[Unit] = []
+    if rules:
+        ring = _token_keys(rules, settings)
+        registry.register(KeyCollector(ring, "auth"))
+        verifiers.append(Tokens(ring, time.time))
+        units.append(TaskUnit("token keys", ring.run))
+    return CountedFailures(FirstOf(verifiers), AuthMetrics(registry), time.monotonic), units
+
+
+def _named_keys(path: str) -> list[ApiKey]:
+    if not path:
+        return []
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        problem = f"`{path}` cannot be read ({error.strerror})"
+        raise Invalid("API_KEYS_FILE", problem, "name a readable file") from error
+    return read_keys(raw, path)
+
+
+def _token_keys(rules: OidcRules, settings: Settings) -> KeyRing[Principal]:
+    options = KeyOptions(allow_loopback_http=settings.jwks_allow_loopback_http)
+    return KeyRing(lambda: rules, options, time.time)
 
 
 def _path(url: str, name: str, scheme: str) -> Path:

@@ -3,15 +3,19 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-import orjson
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException
 
+from backend.api.answers import json_response
+from backend.api.audit import audit_blueprint
+from backend.api.dlq import dlq_blueprint
 from backend.api.events import events_blueprint
+from backend.api.letters import DeadLetters
 from backend.auth.principal import Verifier, credentials_of
 from backend.metrics import ApiMetrics
 from backend.ports import EventStore
@@ -27,32 +31,35 @@ _log = logging.getLogger(__name__)
 def create_app(
     *,
     store: EventStore,
+    letters: DeadLetters | None,
     verifier: Verifier,
     runtime_ping: Callable[[], None],
     metrics: ApiMetrics,
+    clock: Callable[[], datetime],
 ) -> Flask:
     """The application.
 
     Args:
+        letters: None where this process was told of no event log.
         runtime_ping: raises Retryable while the access store cannot be read.
+        clock: the time, aware.
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     for mount in MOUNTS:
-        app.register_blueprint(
-            events_blueprint(store), url_prefix=mount, name=mount.strip("/").replace("/", "_")
-        )
+        for blueprint in (
+            events_blueprint(store),
+            audit_blueprint(store, clock),
+            dlq_blueprint(letters),
+        ):
+            name = f"{blueprint.name}{mount.replace('/', '_')}"
+            app.register_blueprint(blueprint, url_prefix=mount, name=name)
     _add_operations(app, store, runtime_ping, metrics)
     _add_authentication(app, verifier)
     _add_errors(app)
     _add_measuring(app, metrics)
     return app
-
-
-def json_response(value: object, status: int = HTTPStatus.OK) -> Response:
-    """JSON by orjson; fragments of stored JSON go out as they are."""
-    return Response(orjson.dumps(value), status, mimetype="application/json")
 
 
 def _add_operations(
@@ -95,7 +102,8 @@ def _add_authentication(app: Flask, verifier: Verifier) -> None:
     def authenticate() -> None:
         # Every route below /api, a wrong one too: what exists is not told to strangers.
         if request.path.startswith("/api/") or request.path == "/api":
-            g.principal = verifier.verify(credentials_of(request.headers))
+            credentials = credentials_of(request.headers)
+            g.principal = verifier.verify(credentials, request.remote_addr or "")
 
 
 def _add_errors(app: Flask) -> None:

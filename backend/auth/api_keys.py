@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backend.auth.principal import Principal, Scope
-from extauthz.core.errors import Unauthenticated
+from backend.auth.principal import Component, Principal, Scope
+from extauthz.core.errors import Invalid, Unauthenticated
 
 ADMIN: Final = frozenset({Scope.READ, Scope.GOVERN, Scope.OPERATE})
 USER: Final = frozenset({Scope.READ, Scope.GOVERN})
 NOWHERE: Final[frozenset[str]] = frozenset()
+LISTED_PREFIX: Final = "key-"  # names of the keys in plain lists begin so
 SAY_NOTHING_MORE: Final = "no valid credential; send `x-api-key` or `Authorization: Bearer`"
 
 
@@ -24,26 +25,35 @@ class ApiKey:
 
 
 class ApiKeys:
-    """Verifier over a fixed set of keys; without any, it lets nobody in."""
+    """Verifier over a fixed set of keys; without any, it lets nobody in.
+
+    Raises:
+        Invalid: the same key stands for two principals.
+    """
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
-        self._keys = tuple(keys)
+        self._keys: dict[bytes, ApiKey] = {}
+        for key in keys:
+            other = self._keys.setdefault(key.digest, key)
+            if other is not key:
+                names = f"`{other.principal.name}` and `{key.principal.name}`"
+                raise Invalid("API_KEYS_FILE", f"{names} have the same key", "give each its own")
 
-    def verify(self, credentials: Sequence[str]) -> Principal:
+    def verify(self, credentials: Sequence[str], source: str = "") -> Principal:
         for credential in credentials:
-            digest = _digest(credential)
-            # Every key is compared, so that the time does not tell which one was close.
-            matches = [k for k in self._keys if hmac.compare_digest(k.digest, digest)]
-            if matches:
-                return matches[0].principal
+            digest = digest_of(credential)
+            # Nobody can choose a digest, so looking one up tells nothing of the others.
+            found = self._keys.get(digest)
+            if found is not None and hmac.compare_digest(found.digest, digest):
+                return found.principal
         raise Unauthenticated(SAY_NOTHING_MORE)
 
 
 class Anyone:
     """Verifier for `AUTH=off`: everybody may do everything."""
 
-    def verify(self, credentials: Sequence[str]) -> Principal:
-        return Principal("anonymous", frozenset(Scope))
+    def verify(self, credentials: Sequence[str], source: str = "") -> Principal:
+        return Principal("anonymous", frozenset(Scope), component=Component.API)
 
 
 def from_lists(
@@ -62,9 +72,9 @@ def from_lists(
         scopes[key] = scopes.get(key, frozenset()) | {Scope.INGEST}
     return [
         ApiKey(
-            _digest(key),
+            digest_of(key),
             Principal(
-                f"key-{_digest(key).hex()[:12]}",
+                f"{LISTED_PREFIX}{digest_of(key).hex()[:12]}",
                 reach,
                 # A plain list names no namespaces: a user key without any reaches none.
                 None if reach - {Scope.INGEST} in (ADMIN, frozenset()) else NOWHERE,
@@ -74,6 +84,6 @@ def from_lists(
     ]
 
 
-def _digest(key: str) -> bytes:
-    # Keys are random, not passwords: a plain hash cannot be searched.
+def digest_of(key: str) -> bytes:
+    """SHA-256: keys are random, not passwords, so a plain hash cannot be searched."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

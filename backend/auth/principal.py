@@ -17,6 +17,32 @@ class Scope(StrEnum):
     OPERATE = "operate"  # restart components
 
 
+class Component(StrEnum):
+    """Components whose credentials alone may send `governance.*` events."""
+
+    API = "api"
+    CONTROLLER = "controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """The MCP servers whose events a credential may send.
+
+    Args:
+        namespaces: with all their servers, where `servers` is empty.
+        servers: namespace and name of each.
+    """
+
+    namespaces: frozenset[str]
+    servers: frozenset[tuple[str, str]] = frozenset()
+
+    def hold(self, namespace: object, server: object) -> bool:
+        """Whether an event of that server may be sent; what names none never is."""
+        if self.servers:
+            return (namespace, server) in self.servers
+        return namespace in self.namespaces
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated caller.
@@ -24,11 +50,15 @@ class Principal:
     Args:
         name: stable, never a credential; stamped on events as `producer`.
         namespaces: where the scopes other than `ingest` reach; None means everywhere.
+        origins: whose events it may send; None means anybody's.
+        component: of which component it is the own credential.
     """
 
     name: str
     scopes: frozenset[Scope]
     namespaces: frozenset[str] | None = None
+    origins: Origins | None = None
+    component: Component | None = None
 
     def require(self, scope: Scope) -> None:
         """Raises Forbidden unless this principal has `scope`."""
@@ -43,10 +73,13 @@ class Principal:
 
 
 class Verifier(Protocol):
-    """Turns the credentials of a request into a principal."""
+    """Turns the credentials of a request into a principal. Called from any thread."""
 
-    def verify(self, credentials: Sequence[str]) -> Principal:
+    def verify(self, credentials: Sequence[str], source: str = "") -> Principal:
         """The principal of the first valid one.
+
+        Args:
+            source: address that the request came from; empty where unknown.
 
         Raises:
             Unauthenticated: none of them is valid.

@@ -3,12 +3,14 @@
 import orjson
 import pytest
 
+from backend.auth.failures import Throttled
 from backend.problems import problem_of, problem_of_status
 from extauthz.core import errors
 
 TABLE = [
     (errors.Invalid("spec.name", "is blank", "give it one"), 400, "invalid_request"),
     (errors.Unauthenticated("no"), 401, "unauthorized"),
+    (Throttled("no"), 429, "too_many_requests"),
     (errors.Forbidden("no"), 403, "forbidden"),
     (errors.NotFound("no"), 404, "not_found"),
     (errors.Conflict("no"), 409, "conflict"),
@@ -27,7 +29,7 @@ def test_each_error_has_its_status(error: Exception, status: int, code: str) -> 
     assert all(isinstance(member, str) for member in members.values())
     assert members["detail"] == members["message"]
     assert "secret" not in problem.document.decode()
-    assert ("Retry-After" in problem.headers) == (status == 503)
+    assert ("Retry-After" in problem.headers) == (status in (429, 503))
 
 
 def test_the_field_is_named() -> None:
