@@ -126,7 +126,7 @@ class KafkaProducer:
             if len(its) < BATCHED:
                 for each in its:
                     sending = producer.send(
-                        self._topic, each.value, each.key, partition, headers=each.headers
+                        self._topic, each.value, each.key, partition, headers=list(each.headers)
                     )
                     deliveries.append(await sending)
             else:
@@ -141,7 +141,7 @@ class KafkaProducer:
     ) -> None:
         batch = producer.create_batch()
         for message in messages:
-            its = {"key": message.key, "value": message.value, "headers": message.headers}
+            its = {"key": message.key, "value": message.value, "headers": list(message.headers)}
             if batch.append(timestamp=None, **its) is None:  # it is full
                 deliveries.append(
                     await producer.send_batch(batch, self._topic, partition=partition)

@@ -1,0 +1,61 @@
+"""The adapters of EventLog as places where a test's log lies."""
+
+import time
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from backend.adapters.kafka_client import KafkaSettings
+from backend.adapters.kafka_log import KafkaLog
+from backend.adapters.sqlite_log import SqliteLog
+from backend.ports import EventLog
+from tests.tools.kafka_broker import KafkaBroker
+
+TIMEOUT_SECONDS = 5.0
+
+
+class Place(Protocol):
+    """Where one log lies, for as many openings as a test likes."""
+
+    def log(self) -> EventLog:
+        """It, not started; the same every time."""
+
+    async def remove(self) -> None:
+        """Delete it, so that the next start makes another."""
+
+
+class SqlitePlace:
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "log.db"
+
+    def log(self) -> EventLog:
+        return SqliteLog(self._path, clock=time.time, retention_seconds=3600)
+
+    async def remove(self) -> None:
+        for path in self._path.parent.glob("log.db*"):
+            path.unlink()
+
+
+class KafkaPlace:
+    """A topic of its own for each test."""
+
+    def __init__(self, broker: KafkaBroker, partitions: int = 1) -> None:
+        self.broker = broker
+        self.settings = KafkaSettings(
+            brokers=(broker.address,),
+            topic=f"events-{uuid.uuid4().hex}",
+            partitions=partitions,
+            replication=1,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+    def log(self) -> EventLog:
+        return KafkaLog(self.settings)
+
+    async def remove(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
+        await admin.start()
+        await admin.delete_topics([self.settings.topic])
+        await admin.close()
