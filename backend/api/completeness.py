@@ -9,127 +9,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final, TypeVar
 from uuid import UUID
 
-from backend.api.spans import Span, joined, left, shared, size
+from backend.api.spans import Span, joined, left, shared
 from backend.api.testimony import Ending, Gap
+from backend.api.verdicts import SEVERITY, Key, Missing, Start, Tail
 from backend.ports import GatewayRun, Hole
 
-Key = tuple[str, str]  # producer and gateway start: nobody speaks for another producer's start
 Item = TypeVar("Item")
 
 SETTLE: Final = timedelta(seconds=10)  # from the gateway to the store, with room
 HEARTBEAT: Final = timedelta(seconds=30)  # as gateways have it by default
 TELLING: Final = HEARTBEAT + SETTLE  # a refused event is told with the next heartbeat
 SILENCE: Final = 3 * HEARTBEAT + SETTLE
-
-
-class Verdict(StrEnum):
-    """What is known about one start, from good to bad; the last two are alarms."""
-
-    COMPLETE = "complete"  # each number is stored, once
-    EXPLAINED = "explained"  # what is missing lies in ranges that gap events name
-    SETTLING = "settling"  # what is missing may still be told of
-    DUPLICATES = "duplicates"  # a number is stored more than once
-    HOLES = "holes"  # something is missing that no gap event names
-
-    @property
-    def is_alarm(self) -> bool:
-        return self in {Verdict.DUPLICATES, Verdict.HOLES}
-
-
-SEVERITY: Final = {verdict: place for place, verdict in enumerate(Verdict)}
-
-
-class Tail(StrEnum):
-    """What is known of the events behind the last one stored."""
-
-    TOLD = "told"  # a later start tells where this one ended
-    OPEN = "open"  # heard of a moment ago, or going on behind the time asked about
-    SILENT = "silent"  # no heartbeat any more, and no later start tells where it ended
-    UNKNOWN = "unknown"  # an undecided log has no heartbeats; or the gateway's own mark was lost
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A range that is not stored.
-
-    Args:
-        first, last: ends, included.
-        gap: what explains it.
-        is_settling: its explanation may still arrive.
-    """
-
-    first: int
-    last: int
-    gap: Gap | None = None
-    is_settling: bool = False
-
-    @property
-    def count(self) -> int:
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """One start of a gateway, judged.
-
-    Args:
-        run: what is stored of it; None where nothing is.
-        end: the greatest number that it is known to have taken.
-        missing: in order.
-        unlisted: further missing numbers, of which it is not known where they lie.
-        gaps: all that tell of this start.
-        rivals: other producers that send events of this start.
-    """
-
-    producer: str
-    gateway_start: str
-    run: GatewayRun | None
-    end: int
-    missing: tuple[Missing, ...]
-    unlisted: int
-    gaps: tuple[Gap, ...]
-    tail: Tail
-    rivals: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> Verdict:
-        if self.unexplained:
-            return Verdict.HOLES
-        if self.duplicates:
-            return Verdict.DUPLICATES
-        if self.settling:
-            return Verdict.SETTLING
-        told = self.explained or any(not gap.count for gap in self.gaps)
-        return Verdict.EXPLAINED if told else Verdict.COMPLETE
-
-    @property
-    def duplicates(self) -> int:
-        """Rows beyond the first of each number."""
-        return self.run.rows - self.run.present if self.run else 0
-
-    @property
-    def explained(self) -> int:
-        return sum(each.count for each in self.missing if each.gap)
-
-    @property
-    def settling(self) -> int:
-        return sum(each.count for each in self.missing if each.is_settling)
-
-    @property
-    def unexplained(self) -> int:
-        """How many are missing, named by no gap, and not to be waited for."""
-        found = (each.count for each in self.missing if not each.gap and not each.is_settling)
-        return sum(found) + self.unlisted
-
-    def missing_in(self, gap: Gap) -> int:
-        """How many of the gap's range are missing; it may claim some that arrived."""
-        return size(
-            part for each in self.missing for part in shared((each.first, each.last), [gap.span])
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +68,7 @@ def judge(evidence: Evidence, now: datetime) -> list[Start]:
         case = _Case(evidence, now, key, runs.get(key), holes[key], gaps[key], endings.get(key))
         rivals = tuple(producer for producer, _ in senders["", key[1]] if producer != key[0])
         found.append(case.judged(rivals))
-    return sorted(found, key=lambda start: -SEVERITY[start.verdict])
-
-
-def overall(starts: Iterable[Start]) -> Verdict:
-    """The worst of them."""
-    return max((s.verdict for s in starts), key=SEVERITY.__getitem__, default=Verdict.COMPLETE)
+    return sorted(found, key=lambda s: (-SEVERITY[s.verdict], s.names, s.gateway_start))
 
 
 def began_at(gateway_start: str) -> datetime | None:

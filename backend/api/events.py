@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 from flask import Blueprint, Response, g, request
 
+from backend.api.answers import json_response
 from backend.auth.principal import Principal, Scope
 from backend.ports import EventStore, StoredEvent
 from extauthz.core.events import INTERNAL_TYPES, EventType
@@ -47,11 +48,11 @@ def events_blueprint(store: EventStore) -> Blueprint:
     @blueprint.get("/events")
     def recent() -> Response:
         events = store.recent(read_limit(request.args.get("limit", "")), OUTCOMES)
-        return _json({"events": described(store, events)})
+        return json_response({"events": described(store, events)})
 
     @blueprint.get("/stats")
     def stats() -> Response:
-        return _json({"events_total": store.total(INTERNAL)})
+        return json_response({"events_total": store.total(INTERNAL)})
 
     return blueprint
 
@@ -98,7 +99,3 @@ def merged(call: Any, outcome: Any) -> Any:
     if not isinstance(call, dict) or not isinstance(outcome, dict):
         return call
     return {name: outcome[name] for name in _OUTCOME_MEMBERS if name in outcome} | call
-
-
-def _json(value: object) -> Response:
-    return Response(orjson.dumps(value), mimetype="application/json")

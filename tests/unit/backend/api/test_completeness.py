@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.api.completeness import Evidence, Start, Tail, Verdict, began_at, judge, overall
+from backend.api.completeness import Evidence, began_at, judge
 from backend.api.testimony import read_endings, read_gaps
+from backend.api.verdicts import Start, Tail, Verdict, overall
 from backend.ports import GatewayRun, Hole, StoredEvent
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
