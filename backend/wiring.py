@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -70,14 +71,16 @@ class Wired:
     probes: dict[str, Probe] = field(default_factory=dict)
     log: EventLog | None = None
     store: EventStore | None = None
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def event_log(self) -> EventLog:
-        if self.log is None:
-            self.log = _event_log(self.settings)
-            await self.log.start()
-            self.opened.push_async_callback(self.log.stop)
-            self.probes["event_log"] = self.log.ping
-        return self.log
+        async with self.opening:
+            if self.log is None:
+                log = _event_log(self.settings)
+                await log.start()
+                self.opened.push_async_callback(log.stop)
+                self.log = log
+            return self.log
 
     async def event_store(self) -> EventStore:
         if self.store is None:
@@ -96,6 +99,7 @@ async def _ingest(wired: Wired) -> Unit:
     from backend.ingest.app import create_app
 
     settings, log = wired.settings, await wired.event_log()
+    wired.probes["event_log"] = log.ping
     metrics = IngestMetrics(wired.registry)
     return HttpUnit(
         "ingest",
@@ -119,6 +123,7 @@ async def _processor(wired: Wired) -> Unit:
     from backend.processor.processor import Processor
 
     settings, log = wired.settings, await wired.event_log()
+    wired.probes["event_log"] = log.ping
     processor = Processor(
         log=log,
         store=await wired.event_store(),
@@ -142,13 +147,18 @@ async def _processor(wired: Wired) -> Unit:
 
 async def _api(wired: Wired) -> Unit:
     from backend.api.app import create_app
+    from backend.api.letters import DeadLetters
 
     settings, access = wired.settings, _access_store(wired.settings)
+    # Opened when it is first asked for: queries work while the log is away.
+    letters = DeadLetters(wired.event_log, asyncio.get_running_loop())
     app = create_app(
         store=await wired.event_store(),
+        letters=letters if settings.event_log_url else None,
         verifier=wired.verifier,
         runtime_ping=access.ping,
         metrics=ApiMetrics(wired.registry),
+        clock=lambda: datetime.now(UTC),
     )
     wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))

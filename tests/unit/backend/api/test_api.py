@@ -40,9 +40,11 @@ def runtime() -> Runtime:
 def client(store: ClickHouseStore, runtime: Runtime) -> FlaskClient:
     app = create_app(
         store=store,
+        letters=None,
         verifier=ApiKeys(from_lists(["user"], ["admin"], ["ingest"])),
         runtime_ping=runtime.ping,
         metrics=ApiMetrics(new_registry()),
+        clock=lambda: NOON,
     )
     return app.test_client()
 
