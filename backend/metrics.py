@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-
 BATCH_BUCKETS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 50_000, 500_000)
 
 

@@ -204,7 +204,7 @@ class Settings:
         "MAX_DEAD_LETTERS",
         default=1_000,
         read=config.whole(0),
-        help="Records set aside within DEAD_LETTER_WINDOW_SECONDS beyond which the processor stops.",
+        help="Records set aside in DEAD_LETTER_WINDOW_SECONDS beyond which the processor stops.",
     )
     dead_letter_window_seconds: float = setting(
         "DEAD_LETTER_WINDOW_SECONDS",

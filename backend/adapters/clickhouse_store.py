@@ -149,6 +149,23 @@ class ClickHouseStore:
             found.update(event_id for (event_id,) in self._query(_KNOWN, given))
         return frozenset(found)
 
+    def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
+        rows = self._query(
+            "SELECT event_id FROM events WHERE resent AND topic_id = {topic:UUID}"
+            " AND log_partition = {partition:UInt32}"
+            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})",
+            {"topic": str(topic_id), "partition": partition, "since": _milliseconds(since)},
+        )
+        return frozenset(event_id for (event_id,) in rows)
+
+    def duplicates(self, since: datetime) -> int:
+        ((count,),) = self._query(
+            "SELECT count() - uniqExact(event_id) FROM events"
+            " WHERE event_time >= fromUnixTimestamp64Milli({since:Int64})",
+            {"since": _milliseconds(since)},
+        )
+        return int(count)
+
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})
         return [_event(row) for row in rows]

@@ -1,116 +1,126 @@
 """Rows into the store, each at most once. Blocking: call it from a thread.
 
-Two rules: a position that the store holds is skipped, and an event that its
-producer marked as resent is looked up by event_id, in the store and in the batch.
+Two rules: a position that the store holds is skipped, and so is an event that
+`Copies` knows.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from typing import Final
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from backend.metrics import ProcessorMetrics
-from backend.ports import Assignment, DeadLetter, EventStore
-from backend.processor.rows import Incoming
+from backend.ports import EventStore, StoredEvent
+from backend.processor.copies import Copies
+from backend.processor.poison import TooManyDeadLetters
 from extauthz.core.errors import Invalid
 
-RESENT_WINDOW: Final = timedelta(days=1)  # how far a copy's time may lie from the first's
+_Partition = tuple[UUID, int]
+
+
+class Refused(NamedTuple):
+    """A row that the store cannot take as it is, and why."""
+
+    row: StoredEvent
+    why: str
 
 
 class Insertion:
-    """Knows which positions of the owned partitions are stored already."""
+    """Knows which positions of the owned partitions may be stored already.
 
-    def __init__(self, store: EventStore, metrics: ProcessorMetrics) -> None:
-        self._store, self._metrics = store, metrics
-        self._present: dict[tuple[UUID, int], frozenset[int]] = {}
+    What lies beyond a partition's greatest stored offset is new. Until a batch has passed
+    it, the store is asked about the batch's own range, so that memory stays bounded however
+    much is stored already.
 
-    def own(self, assignment: Assignment) -> None:
-        """Ask what lies beyond the committed offset. Raises: Retryable."""
-        self._ask(assignment.topic_id, assignment.partition, assignment.committed)
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, store: EventStore, metrics: ProcessorMetrics, clock: Callable[[], float]
+    ) -> None:
+        self._store, self._metrics, self._clock = store, metrics, clock
+        self._copies = Copies(store)
+        self._last: dict[_Partition, int] = {}
 
     def disown(self) -> None:
-        self._present.clear()
+        """Others store into the partitions from now on: what was learnt is void."""
+        self._last.clear()
+        self._copies.forget()
 
-    def insert(self, batch: Sequence[Incoming], *, again: bool) -> list[DeadLetter]:
+    def insert(
+        self, batch: Sequence[StoredEvent], *, again: bool, most_refused: int
+    ) -> list[Refused]:
         """Store what is not stored yet.
 
         Args:
             again: an earlier try failed and may have stored a part of this very batch.
-
-        Returns:
-            What the store cannot take as it is, and why.
+            most_refused: rows that the store may refuse before it is not the rows' fault.
 
         Raises:
             Retryable: nothing is known about what was stored; call again with `again`.
+            TooManyDeadLetters: the same, and another try would not help.
         """
-        if again:
-            self._ask_about(batch)
-        fresh = [each for each in batch if not self._is_present(each)]
-        new = self._without_known(fresh)
-        letters: list[DeadLetter] = []
+        is_stored = self._stored(batch, ask_always=again)
+        new = self._copies.without(batch, is_stored)
+        refused: list[Refused] = []
         with self._metrics.insert_seconds.time():
-            self._insert(new, letters)
+            self._insert(new, refused, most_refused)
+        self._copies.remember(batch)
         count = self._metrics.events.labels
-        count("present").inc(len(batch) - len(fresh))
-        count("resent").inc(len(fresh) - len(new))
-        count("stored").inc(len(new) - len(letters))
-        return letters
+        count("present").inc(len(is_stored))
+        count("resent").inc(len(batch) - len(is_stored) - len(new))
+        count("stored").inc(len(new) - len(refused))
+        return refused
 
-    def _insert(self, batch: Sequence[Incoming], letters: list[DeadLetter]) -> None:
+    def _insert(
+        self, batch: Sequence[StoredEvent], refused: list[Refused], most_refused: int
+    ) -> None:
         """One insert; a batch that is refused is halved until the row at fault stands alone."""
         if not batch:
             return
         try:
-            self._store.insert([each.row for each in batch])
+            self._store.insert(batch)
         except Invalid as error:
             if len(batch) == 1:
-                letters.append(DeadLetter(batch[0].record, str(error)))
+                refused.append(Refused(batch[0], str(error)))
+                if len(refused) > most_refused:
+                    raise TooManyDeadLetters(most_refused, str(error)) from error
                 return
             # A refused insert may have stored the days before the one at fault.
-            self._ask_about(batch)
-            rest = [each for each in batch if not self._is_present(each)]
+            is_stored = self._stored(batch, ask_always=True)
+            rest = [row for index, row in enumerate(batch) if index not in is_stored]
             middle = max(1, len(rest) // 2)
-            self._insert(rest[:middle], letters)
-            self._insert(rest[middle:], letters)
+            self._insert(rest[:middle], refused, most_refused)
+            self._insert(rest[middle:], refused, most_refused)
 
-    def _without_known(self, batch: Sequence[Incoming]) -> list[Incoming]:
-        """Drop copies of what is stored, or stands earlier in the batch."""
-        resent = [each.row for each in batch if each.resent]
-        if not resent:
-            return list(batch)
-        known = set(
-            self._store.known_event_ids(
-                [row.event_id for row in resent],
-                min(row.event_time for row in resent) - RESENT_WINDOW,
-                max(row.event_time for row in resent) + RESENT_WINDOW,
-            )
-        )
-        suspects = {row.event_id for row in resent}
-        kept = []
-        for each in batch:
-            event_id = each.row.event_id
-            # An unmarked first may also come after its copy, within a batch.
-            if event_id in suspects:
-                if event_id in known:
-                    continue
-                known.add(event_id)
-            kept.append(each)
-        return kept
+    def _stored(self, batch: Sequence[StoredEvent], *, ask_always: bool) -> set[int]:
+        """Indexes of the rows whose positions the store holds."""
+        present: dict[_Partition, frozenset[int]] = {}
+        for partition, (first, last) in _ranges(batch).items():
+            if partition not in self._last:
+                self._learn(partition)
+            if ask_always or first <= self._last[partition]:
+                present[partition] = self._store.present(*partition, first, last)
+        if not any(present.values()):
+            return set()
+        return {
+            index
+            for index, row in enumerate(batch)
+            if row.log_offset in present.get((row.topic_id, row.log_partition), ())
+        }
 
-    def _ask_about(self, batch: Iterable[Incoming]) -> None:
-        least: dict[tuple[UUID, int], int] = {}
-        for each in batch:
-            at = each.row.position
-            key = (at.topic_id, at.partition)
-            least[key] = min(at.offset, least.get(key, at.offset))
-        for (topic_id, partition), offset in least.items():
-            self._ask(topic_id, partition, offset)
+    def _learn(self, partition: _Partition) -> None:
+        """The first rows since the partition was assigned: what did others store of it?"""
+        self._copies.recall(*partition, datetime.fromtimestamp(self._clock(), UTC))
+        self._last[partition] = self._store.last_offset(*partition)
 
-    def _ask(self, topic_id: UUID, partition: int, from_offset: int) -> None:
-        stored = self._store.present(topic_id, partition, from_offset, (1 << 63) - 1)
-        key = (topic_id, partition)
-        self._present[key] = self._present.get(key, frozenset()) | stored
 
-    def _is_present(self, each: Incoming) -> bool:
-        at = each.row.position
-        return at.offset in self._present.get((at.topic_id, at.partition), ())
+def _ranges(batch: Sequence[StoredEvent]) -> dict[_Partition, tuple[int, int]]:
+    """Least and greatest offset, by partition; offsets grow within one."""
+    ranges: dict[_Partition, tuple[int, int]] = {}
+    for row in batch:
+        partition = (row.topic_id, row.log_partition)
+        first, _ = ranges.get(partition, (row.log_offset, 0))
+        ranges[partition] = (first, row.log_offset)
+    return ranges

@@ -26,7 +26,7 @@ def test_a_full_batch_is_due() -> None:
     batch = batcher()
     for left in (2, 1, 0):
         assert not batch.is_due(0)
-        batch.add(record(), 0)
+        batch.add([record()], 0)
         assert batch.room == left
     assert batch.is_due(0)
 
@@ -34,17 +34,17 @@ def test_a_full_batch_is_due() -> None:
 def test_a_heavy_batch_is_due() -> None:
     """By bytes."""
     batch = batcher()
-    batch.add(record(99), 0)
+    batch.add([record(99)], 0)
     assert not batch.is_due(0)
-    batch.add(record(1), 0)
+    batch.add([record(1)], 0)
     assert batch.is_due(0)
 
 
 def test_an_old_batch_is_due() -> None:
     """By the age of its oldest record, not of the last."""
     batch = batcher()
-    batch.add(record(), 10)
-    batch.add(record(), 11.9)
+    batch.add([record()], 10)
+    batch.add([record()], 11.9)
     assert not batch.is_due(11.9)
     assert batch.is_due(12)
 
@@ -52,8 +52,8 @@ def test_an_old_batch_is_due() -> None:
 def test_taking_starts_anew() -> None:
     """What is handed out is gone, its age and its bytes too."""
     batch = batcher()
-    batch.add(record(100), 0)
+    batch.add([record(100)], 0)
     assert len(batch.take()) == 1
     assert (len(batch), batch.room) == (0, 3)
-    batch.add(record(), 5)
+    batch.add([record()], 5)
     assert not batch.is_due(6)

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from backend.adapters.sqlite_log import SqliteLog
 from backend.metrics import ProcessorMetrics, new_registry
 from backend.ports import EventLog, EventStore, Message, StoredEvent
 from backend.processor.batch import Batcher
+from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor
 from extauthz.core.errors import Invalid, Retryable
 
 NONE: frozenset[str] = frozenset()
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
 
 def envelope(name: str, **members: Any) -> bytes:
@@ -36,14 +39,19 @@ def envelope(name: str, **members: Any) -> bytes:
     )
 
 
-def processor(log: EventLog, store: EventStore, registry: CollectorRegistry) -> Processor:
+def processor(
+    log: EventLog, store: EventStore, registry: CollectorRegistry, most_letters: int = 10
+) -> Processor:
     return Processor(
         log=log,
         store=store,
         group="g",
         new_batch=lambda: Batcher(max_events=3, max_bytes=1 << 20, flush_seconds=0.01),
         metrics=ProcessorMetrics(registry),
+        limit=DeadLetterLimit(most=most_letters, window_seconds=600),
+        empties_log=not log.is_shared,
         monotonic=time.monotonic,
+        clock=lambda: NOON,
     )
 
 

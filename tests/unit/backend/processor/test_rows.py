@@ -27,7 +27,7 @@ def row(**members: Any) -> Any:
 
 def test_members_of_the_payload_become_columns() -> None:
     """Column, payload, position and time are those of the record."""
-    stored = row().row
+    stored = row()
     assert (stored.server, stored.tool_name, stored.declared_tool) == ("shop", "refund", "refund")
     assert stored.event_time == datetime(2026, 11, 22, 12, 0, 0, 500000, tzinfo=UTC)
     assert stored.position == AT
@@ -37,18 +37,18 @@ def test_members_of_the_payload_become_columns() -> None:
 
 def test_an_undeclared_tool_is_blank_in_aggregates() -> None:
     """A caller cannot make names for the statistics."""
-    stored = row(payload={"tool_name": "made-up", "tool_undeclared": True}).row
+    stored = row(payload={"tool_name": "made-up", "tool_undeclared": True})
     assert (stored.tool_name, stored.declared_tool) == ("made-up", "")
 
 
 def test_an_outcome_names_its_call() -> None:
     """Only `mcp.response` is the outcome of something."""
-    assert row(event_type="mcp.response").row.outcome_of == "id"
+    assert row(event_type="mcp.response").outcome_of == "id"
 
 
 def test_names_are_capped_and_typed() -> None:
     """Columns take at most 256 bytes, and strings alone."""
-    stored = row(payload={"server": "é" * 500, "human_id": {"a": 1}, "agent_id": 7}).row
+    stored = row(payload={"server": "é" * 500, "human_id": {"a": 1}, "agent_id": 7})
     assert len(stored.server.encode()) == 256
     assert (stored.human_id, stored.agent_id) == ("", "")
 
@@ -62,7 +62,7 @@ def test_resent_must_be_true() -> None:
 
 def test_a_missing_id_is_always_the_same() -> None:
     """A record without an id gets one from its position, the same at every reading."""
-    assert row(event_id="").row.event_id == row(event_id="").row.event_id != ""
+    assert row(event_id="").event_id == row(event_id="").event_id != ""
 
 
 POISON = [
