@@ -95,13 +95,13 @@ class SqliteConsumer:
         records: list[Record] = []
         size = 0
         rows = reader.execute(
-            "SELECT offset, value, headers, appended_at FROM records"
+            "SELECT offset, value, headers, appended_at, key FROM records"
             " WHERE offset >= ? ORDER BY offset LIMIT ?",
             (self._next, most),
         )
-        for offset, value, headers, appended_at in rows:
+        for offset, value, headers, appended_at, key in rows:
             position = Position(self._log.topic_id, PARTITION, offset)
-            records.append(Record(position, value, headers_in(headers), appended_at))
+            records.append(Record(position, value, headers_in(headers), appended_at, key))
             size += len(value)
             if size >= FETCH_BYTES:
                 break

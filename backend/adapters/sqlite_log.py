@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
+from backend.adapters import sqlite_dead_letters
+from backend.adapters.resent import resent
 from backend.adapters.sqlite_consumer import SqliteConsumer
 from backend.adapters.sqlite_file import Connection, connect, headers_out, transaction
-from backend.ports import DeadLetter, Message
+from backend.ports import DeadLetter, Message, Position, SetAside
 from extauthz.core.errors import Busy, Invalid
 
 VERSION: Final = 1
@@ -27,10 +29,6 @@ CREATE TABLE IF NOT EXISTS records (
     offset INTEGER PRIMARY KEY AUTOINCREMENT,
     value BLOB NOT NULL, key BLOB, headers BLOB NOT NULL, appended_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS dead_letters (
-    topic_id TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-    value BLOB NOT NULL, headers BLOB NOT NULL, why TEXT NOT NULL, at REAL NOT NULL,
-    PRIMARY KEY (topic_id, partition, offset));
 """
 
 
@@ -79,11 +77,24 @@ class SqliteLog:
             await self._writer.run(lambda writer: self._insert(writer, messages))
         finally:
             self._waiting_bytes -= size
-        self.appended.set()
-        self.appended = asyncio.Event()
+        self._tell_appended()
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        await self._writer.run(lambda writer: self._set_aside(writer, letters))
+        now = self._clock()
+        await self._writer.run(lambda writer: sqlite_dead_letters.add(writer, letters, now))
+
+    async def dead_letters(self, limit: int, after: Position | None = None) -> Sequence[SetAside]:
+        return await self._writer.run(lambda writer: sqlite_dead_letters.some(writer, limit, after))
+
+    async def dead_letter_at(self, position: Position) -> SetAside:
+        return await self._writer.run(lambda writer: sqlite_dead_letters.one(writer, position))
+
+    async def retry(self, position: Position) -> None:
+        await self._writer.run(lambda writer: self._append_again(writer, position))
+        self._tell_appended()
+
+    async def drop(self, position: Position) -> None:
+        await self._writer.run(lambda writer: self._drop(writer, position))
 
     async def commit(self, group: str, next_offset: int) -> None:
         """For its consumers: `group` is done with everything before `next_offset`."""
@@ -94,6 +105,10 @@ class SqliteLog:
 
     def consumer(self, group: str) -> SqliteConsumer:
         return SqliteConsumer(self, group)
+
+    def _tell_appended(self) -> None:
+        self.appended.set()
+        self.appended = asyncio.Event()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -114,7 +129,8 @@ class SqliteLog:
         if self._max_bytes:
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
             connection.execute(f"PRAGMA max_page_count={max(1, self._max_bytes // page_bytes)}")
-        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+        schema = _SCHEMA + sqlite_dead_letters.SCHEMA
+        connection.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version={VERSION};COMMIT;")
         connection.execute(
             "INSERT INTO topic SELECT ? WHERE NOT EXISTS (SELECT 1 FROM topic)", (str(uuid4()),)
         )
@@ -132,32 +148,25 @@ class SqliteLog:
             self._insert_once(writer, messages)
 
     def _insert_once(self, writer: sqlite3.Connection, messages: Sequence[Message]) -> None:
+        with transaction(writer):
+            self._insert_rows(writer, messages)
+
+    def _insert_rows(self, writer: sqlite3.Connection, messages: Sequence[Message]) -> None:
         now = self._clock()
         rows = [(m.value, m.key, headers_out(m.headers), now) for m in messages]
-        with transaction(writer):
-            writer.executemany(
-                "INSERT INTO records (value, key, headers, appended_at) VALUES (?, ?, ?, ?)", rows
-            )
+        writer.executemany(
+            "INSERT INTO records (value, key, headers, appended_at) VALUES (?, ?, ?, ?)", rows
+        )
 
-    def _set_aside(self, writer: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
-        now = self._clock()
+    def _append_again(self, writer: sqlite3.Connection, position: Position) -> None:
         with transaction(writer):
-            writer.executemany(
-                "INSERT OR IGNORE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        str(at.topic_id),
-                        at.partition,
-                        at.offset,
-                        letter.record.value,
-                        headers_out(letter.record.headers),
-                        letter.why,
-                        now,
-                    )
-                    for letter in letters
-                    for at in (letter.record.position,)
-                ],
-            )
+            letter = sqlite_dead_letters.one(writer, position).letter
+            sqlite_dead_letters.remove(writer, position)
+            self._insert_rows(writer, [resent(letter.record)])
+
+    def _drop(self, writer: sqlite3.Connection, position: Position) -> None:
+        with transaction(writer):
+            sqlite_dead_letters.remove(writer, position)
 
     def _commit(self, writer: sqlite3.Connection, group: str, next_offset: int) -> None:
         with transaction(writer):
