@@ -10,3 +10,5 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(as_json=True))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It tells ten times a second that a broker is away; the adapter's errors say it, too.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from backend.event_log_settings import EventLogSettings
 from extauthz.core import config
 from extauthz.core.config import setting
 from extauthz.core.errors import Invalid
@@ -49,27 +50,9 @@ def _store_url(value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(EventLogSettings):
     """What the backend is told at its start; units stand in the names."""
 
-    event_log_url: str = setting(
-        "EVENT_LOG_URL",
-        default="",
-        read=_url("sqlite"),
-        help="Event log: sqlite:///path. Needed by ingest and processor.",
-    )
-    event_log_retention_hours: float = setting(
-        "EVENT_LOG_RETENTION_HOURS",
-        default=168.0,
-        read=config.number(0),
-        help="How long the embedded log keeps records that were processed.",
-    )
-    event_log_max_bytes: int = setting(
-        "EVENT_LOG_MAX_BYTES",
-        default=8 << 30,
-        read=config.whole(1 << 20),
-        help="Size of the embedded log at which ingest answers 503.",
-    )
     store_url: str = setting(
         "STORE_URL",
         default="",
@@ -182,11 +165,6 @@ class Settings:
         default=5.0,
         read=config.number(0.1, 600),
         help="Longest wait for the event log before a request is answered 503.",
-    )
-    consumer_group: str = setting(
-        "KAFKA_GROUP",
-        default="mcp-sentinel-processor",
-        help="Consumer group of the processor.",
     )
     batch_size: int = setting(
         "BATCH_SIZE",

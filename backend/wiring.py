@@ -20,6 +20,7 @@ from backend.auth.failures import CountedFailures, FirstOf
 from backend.auth.key_file import read_keys
 from backend.auth.oidc import OidcRules, Tokens, rules_of
 from backend.auth.principal import Principal, Scope, Verifier
+from backend.event_log_settings import KAFKA, broker_list
 from backend.lifecycle import TaskUnit, Unit, run_units
 from backend.metrics import ApiMetrics, AuthMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
@@ -35,13 +36,43 @@ _log = logging.getLogger(__name__)
 
 
 def _event_log(settings: Settings) -> EventLog:
+    url = settings.event_log_url or (KAFKA if settings.kafka_brokers else "")
+    if url.startswith(KAFKA):
+        return _kafka_log(settings, url)
     from backend.adapters.sqlite_log import SqliteLog
 
     return SqliteLog(
-        _path(settings.event_log_url, "EVENT_LOG_URL", "sqlite"),
+        _path(url, "EVENT_LOG_URL", "sqlite"),
         clock=time.time,
         retention_seconds=settings.event_log_retention_hours * 3600,
         max_bytes=settings.event_log_max_bytes,
+    )
+
+
+def _kafka_log(settings: Settings, url: str) -> EventLog:
+    from backend.adapters.kafka_client import KafkaSettings
+    from backend.adapters.kafka_log import KafkaLog
+
+    address, _, topic = url.removeprefix(KAFKA).partition("/")
+    brokers = broker_list(address) or settings.kafka_brokers
+    if not brokers:
+        raise _unset("KAFKA_BROKERS", "host:9092")
+    return KafkaLog(
+        KafkaSettings(
+            brokers=brokers,
+            topic=topic or settings.kafka_topic,
+            partitions=settings.kafka_partitions,
+            replication=settings.kafka_replication,
+            retention_seconds=settings.event_log_retention_hours * 3600,
+            compression=settings.kafka_compression,
+            security_protocol=settings.kafka_security_protocol,
+            sasl_mechanism=settings.kafka_sasl_mechanism,
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password,
+            ca_file=settings.kafka_ca_file or None,
+            certificate_file=settings.kafka_cert_file or None,
+            key_file=settings.kafka_key_file or None,
+        )
     )
 
 

@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from aiokafka.errors import (
@@ -56,9 +55,9 @@ class KafkaSettings:
     sasl_mechanism: str = "SCRAM-SHA-512"
     username: str = ""
     password: str = field(default="", repr=False)
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
     timeout_seconds: float = 10.0
     session_seconds: float = 6.0
 
@@ -106,7 +105,7 @@ class KafkaSettings:
         return context
 
 
-def _unreadable(name: str, path: Path | None, error: OSError) -> Invalid:
+def _unreadable(name: str, path: str | None, error: OSError) -> Invalid:
     return Invalid(name, f"`{path}` cannot be used ({error.strerror or error})", "name a PEM file")
 
 

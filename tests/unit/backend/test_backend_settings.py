@@ -12,6 +12,14 @@ from extauthz.core.errors import Invalid
 WRONG = [
     ({"EVENT_LOG_URL": "log.db"}, "EVENT_LOG_URL", "sqlite:///path"),
     ({"EVENT_LOG_URL": "sqlite://log.db"}, "EVENT_LOG_URL", "sqlite:///path"),
+    ({"EVENT_LOG_URL": "kafka://:9092/mcp.events"}, "EVENT_LOG_URL", "host:9092"),
+    ({"EVENT_LOG_URL": "kafka://a:9092,b:x/mcp.events"}, "EVENT_LOG_URL", "host:9092"),
+    ({"EVENT_LOG_URL": "kafka://a/mcp events"}, "EVENT_LOG_URL", "mcp.events"),
+    ({"EVENT_LOG_URL": "kafka://u:hunter2@a/t"}, "EVENT_LOG_URL", "KAFKA_SASL_PASSWORD"),
+    ({"KAFKA_BROKERS": "a:9092,,b:0"}, "KAFKA_BROKERS", "host:9092"),
+    ({"KAFKA_TOPIC": "a/b"}, "KAFKA_TOPIC", "mcp.events"),
+    ({"KAFKA_SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+    ({"KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
     ({"STORE_URL": "chdb://store"}, "STORE_URL", "chdb:///path"),
     ({"STORE_URL": "mysql://user:hunter2@host/db"}, "STORE_URL", "chdb:///path"),
     ({"STORE_URL": "clickhouse:///mcp"}, "STORE_URL", "clickhouse://host"),
@@ -55,6 +63,22 @@ REFUSED_STARTS = [
     ("api", {"INGEST_API_KEYS": "a"}, "ADMIN_API_KEYS"),
     ("all", {"AUTH": "off", "HOST": "0.0.0.0"}, "AUTH"),
     ("ingest", {"API_KEYS": "a"}, "EVENT_LOG_URL"),
+    ("ingest", {"API_KEYS": "a", "EVENT_LOG_URL": "kafka:///t"}, "KAFKA_BROKERS"),
+    (
+        "ingest",
+        {"API_KEYS": "a", "KAFKA_BROKERS": "127.0.0.1:1", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+        "KAFKA_SASL_USERNAME",
+    ),
+    (
+        "ingest",
+        {
+            "API_KEYS": "a",
+            "EVENT_LOG_URL": "kafka://127.0.0.1:1",
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_CA_FILE": "/nowhere.pem",
+        },
+        "KAFKA_CA_FILE",
+    ),
     ("api", {"API_KEYS": "a"}, "ACCESS_URL"),
     ("api", {"API_KEYS": "a", "ACCESS_URL": "dir:///a"}, "STORE_URL"),
 ]
