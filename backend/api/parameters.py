@@ -6,7 +6,7 @@ from werkzeug.datastructures import MultiDict
 
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import nearest
-from extauthz.core.times import parse_duration, parse_instant
+from extauthz.core.times import parse_moment
 
 Parameters = MultiDict[str, str]
 
@@ -34,12 +34,8 @@ def moment(given: Parameters, name: str, now: datetime, default: str) -> datetim
         Invalid: naming the parameter.
     """
     text = given.get(name, "").strip() or default
-    if text[:1].isdigit() and "-" not in text:
-        seconds = now.timestamp() - parse_duration(text, name)
-    else:
-        seconds = parse_instant(text, name)
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromtimestamp(parse_moment(text, name, now.timestamp()), UTC)
     except (ValueError, OverflowError, OSError):
         raise Invalid(name, f"`{text[:64]}` is out of range", "write it like 1h") from None
 

@@ -3,21 +3,23 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
+import stamina
+import stamina.instrumentation
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import Failure, cell, json_option, stderr, stdout
-from backend.cli.running import get_json, state_option, the_running
+from backend.cli.console import cell, json_option, printable, stderr, stdout
+from backend.cli.running import Api, Unreachable, api_options, get_json
 
 Event = dict[str, Any]  # as the api sends it: foreign producers put in what they like
 
 POLL_SECONDS = 1.0
+AGAIN_SECONDS = 5.0  # longest pause between two tries while the api is away
 MOST = 1000  # what the api gives at once
 # Heading, share of the width, and the least terminal that shows it. Shares, not
 # contents, make the widths: so the lines that --follow prints stay aligned.
@@ -38,37 +40,24 @@ STYLES = {"allow": "green", "deny": "red"}
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MOST), default=20, show_default=True)
 @click.option("--follow", is_flag=True, help="Go on printing new events until Ctrl-C.")
-@click.option(
-    "--api", default="", metavar="URL", help="Address of an api; default: the running one."
-)
-@click.option(
-    "--key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the API key for --api.",
-)
-@state_option
+@api_options
 @json_option
-def events(
-    *, limit: int, follow: bool, api: str, key_file: Path | None, state: Path, as_json: bool
-) -> None:
+def events(*, limit: int, follow: bool, api: Api, as_json: bool) -> None:
     """Show the newest events, oldest first.
 
     A call shows about two seconds after its end.
     """
-    if not api:
-        running = the_running(state)
-        api, key_file = running.endpoints.api, key_file or Path(running.admin_key_file)
-    key = _read_key(key_file) if key_file else ""
     try:
-        asyncio.run(_show(api, key, limit, follow, as_json))
+        asyncio.run(_show(api, limit, follow, as_json))
     except KeyboardInterrupt:
         return
 
 
-async def _show(api: str, key: str, limit: int, follow: bool, as_json: bool) -> None:
+async def _show(api: Api, limit: int, follow: bool, as_json: bool) -> None:
     console, heading = stdout(), True
+    stamina.instrumentation.set_on_retry_hooks([])  # `_page` says it itself, once
     async with aiohttp.ClientSession() as session:
-        async for batch in batches(session, api, key, limit, follow):
+        async for batch in batches(session, api, limit, follow):
             if as_json:
                 for event in batch:
                     print(json.dumps(event), flush=True)
@@ -78,21 +67,47 @@ async def _show(api: str, key: str, limit: int, follow: bool, as_json: bool) -> 
 
 
 async def batches(
-    session: aiohttp.ClientSession, api: str, key: str, limit: int, follow: bool
+    session: aiohttp.ClientSession, api: Api, limit: int, follow: bool
 ) -> AsyncIterator[list[Event]]:
     """What was there, then, when following, what is new; each oldest first."""
-    seen: frozenset[str] = frozenset()
-    url = f"{api.rstrip('/')}/api/events?limit={MOST if follow else limit}"
-    while True:
-        page: list[Event] = (await get_json(session, url, key))["events"]
-        fresh = [event for event in page if identity(event) not in seen]
-        if seen and len(fresh) == MOST:
-            stderr().print(f"more than {MOST} events came at once; the oldest are not shown")
-        yield (fresh if seen else fresh[:limit])[::-1]
-        if not follow:
-            return
-        seen = frozenset(identity(event) for event in page) or seen
+    page = await _page(session, api, MOST if follow else limit)
+    yield page[:limit][::-1]
+    while follow:
+        seen = frozenset(identity(event) for event in page)
         await asyncio.sleep(POLL_SECONDS)
+        page = await _next_page(session, api)
+        fresh = [event for event in page if identity(event) not in seen]
+        if len(fresh) == MOST:
+            stderr().print(f"more than {MOST} events came at once; the oldest are not shown")
+        yield fresh[::-1]
+
+
+async def _page(session: aiohttp.ClientSession, api: Api, limit: int) -> list[Event]:
+    answer = await get_json(session, api.at(f"/api/events?limit={limit}"), api.key)
+    events: list[Event] = answer["events"]
+    return events
+
+
+async def _next_page(session: aiohttp.ClientSession, api: Api) -> list[Event]:
+    """The newest events, once the api answers: a backend may be started again meanwhile."""
+    was_away = False
+
+    def is_away(error: Exception) -> bool:
+        nonlocal was_away
+        if isinstance(error, Unreachable) and not was_away:
+            was_away = True
+            stderr().print(printable(f"{error.message}; trying again until it is"), markup=False)
+        return isinstance(error, Unreachable)
+
+    page: list[Event] = []
+    async for attempt in stamina.retry_context(
+        on=is_away, attempts=None, timeout=None, wait_max=AGAIN_SECONDS
+    ):
+        with attempt:
+            page = await _page(session, api, MOST)
+    if was_away:
+        stderr().print("the api answers again")
+    return page
 
 
 def identity(event: Event) -> str:
@@ -143,10 +158,3 @@ def _server(members: Event) -> str:
 
 def _latency(value: object) -> str:
     return f"{value:.1f} ms" if isinstance(value, int | float) else ""
-
-
-def _read_key(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"`{path}` cannot be read ({error}); name another with --key-file") from error

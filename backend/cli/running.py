@@ -1,6 +1,8 @@
 """Finds the `sentinel up` that another command is about, and asks it over HTTP."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,25 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 ANSWER_SECONDS = 10.0
 
 
+class Unreachable(Failure):
+    """It may answer later: nothing listens there, or it is not ready."""
+
+
+class Missing(Failure):
+    """The thing asked for is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where an api answers, and with which key it is asked; an empty one is not sent."""
+
+    url: str
+    key: str
+
+    def at(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}{path}"
+
+
 def state_option(command: Command) -> Command:
     """The `--state` option."""
     return click.option(
@@ -23,6 +44,42 @@ def state_option(command: Command) -> Command:
         show_default=True,
         help="State folder of `sentinel up`.",
     )(command)
+
+
+def api_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `--api`, `--key-file` and `--state`; the command gets `api`, an Api."""
+
+    @functools.wraps(command)
+    def found(*, api_url: str, key_file: Path | None, state: Path, **others: Any) -> Any:
+        return command(api=_the_api(api_url, key_file, state), **others)
+
+    address = click.option(
+        "--api",
+        "api_url",
+        default="",
+        metavar="URL",
+        help="Address of an api; default: the running one.",
+    )
+    key = click.option(
+        "--key-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="File with the API key for --api.",
+    )
+    return address(key(state_option(found)))
+
+
+def _the_api(url: str, key_file: Path | None, state: Path) -> Api:
+    if not url:
+        running = the_running(state)
+        url, key_file = running.endpoints.api, key_file or Path(running.admin_key_file)
+    return Api(url, _read_key(key_file) if key_file else "")
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"`{path}` cannot be read ({error}); name another with --key-file") from error
 
 
 def the_running(state: Path) -> Running:
@@ -40,8 +97,15 @@ def the_running(state: Path) -> Running:
     return running
 
 
-async def get_json(session: aiohttp.ClientSession, url: str, key: str = "") -> Any:
-    """GET a JSON document.
+async def get_json(
+    session: aiohttp.ClientSession,
+    url: str,
+    key: str = "",
+    *,
+    method: str = "GET",
+    answer_seconds: float = ANSWER_SECONDS,
+) -> Any:
+    """Ask for a JSON document.
 
     Args:
         session: an open session.
@@ -49,20 +113,25 @@ async def get_json(session: aiohttp.ClientSession, url: str, key: str = "") -> A
         key: API key; empty to send none.
 
     Raises:
-        Failure: no answer, a refusal, or an answer that is no JSON.
+        Failure: no answer (Unreachable), a refusal (of what is not there: Missing), or an
+            answer that is no JSON.
     """
     headers = {"x-api-key": key} if key else {}
-    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=answer_seconds)
     try:
-        async with session.get(url, headers=headers, timeout=timeout) as response:
+        async with session.request(method, url, headers=headers, timeout=timeout) as response:
             if response.status == 401:
                 raise Failure(f"{url} does not know this key; name another with --key-file")
             if response.status >= 400:
-                raise Failure(f"{url} answered {response.status}: {await _message(response)}")
+                kind = Unreachable if response.status >= 500 else Failure
+                kind = Missing if response.status == 404 else kind
+                raise kind(f"{url} answered {response.status}: {await _message(response)}")
             return await response.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         why = str(error) or type(error).__name__
-        raise Failure(f"{url} cannot be read ({why}); is it running?") from error
+        raise Unreachable(f"{url} cannot be read ({why}); is it running?") from error
+    except ValueError as error:
+        raise Failure(f"{url} answered no JSON ({error}); is it a Sentinel?") from error
 
 
 async def _message(response: aiohttp.ClientResponse) -> str:

@@ -52,3 +52,18 @@ def parse_duration(text: str, field: str) -> float:
         raise Invalid(field, f"`{text[:64]}` is not a duration", "write it like 24h, 1h30m or 90s")
     hours, minutes, seconds = match.group("h", "m", "s")
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+
+
+def parse_moment(text: str, field: str, now: float) -> float:
+    """Read an instant, or a duration: so long before `now`. Seconds since the epoch.
+
+    Raises:
+        Invalid: naming `field`, where it is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return now - parse_duration(text, field)
+    instant = _instant(text)
+    if instant is None:
+        problem = f"`{text[:64]}` is neither a duration nor an RFC 3339 time"
+        raise Invalid(field, problem, "write it like 1h30m or 2026-12-31T23:59:59Z")
+    return instant

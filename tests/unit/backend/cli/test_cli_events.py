@@ -1,5 +1,6 @@
 """`sentinel events`: what is fetched, and how it looks."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from backend.cli.console import Failure
 from backend.cli.events import batches, table
+from backend.cli.running import Api
 
 
 def event(number: int, **payload: object) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def event(number: int, **payload: object) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def api(stored: list[dict[str, Any]]) -> AsyncIterator[str]:
+async def api(stored: list[dict[str, Any]], port: int = 0) -> AsyncIterator[str]:
     """An api that gives the newest first, as the real one does, to who has the key."""
 
     async def recent(request: web.Request) -> web.Response:
@@ -37,7 +39,7 @@ async def api(stored: list[dict[str, Any]]) -> AsyncIterator[str]:
     runner = web.AppRunner(app)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
@@ -47,7 +49,7 @@ async def test_the_newest_come_oldest_first() -> None:
     """As one reads a log."""
     stored = [event(number) for number in range(5)]
     async with api(stored) as url, aiohttp.ClientSession() as session:
-        found = [batch async for batch in batches(session, url, "key", 3, follow=False)]
+        found = [batch async for batch in batches(session, Api(url, "key"), 3, follow=False)]
     assert [each["event_id"] for each in found[0]] == ["id-2", "id-3", "id-4"]
     assert len(found) == 1
 
@@ -56,7 +58,7 @@ async def test_following_tells_each_event_once() -> None:
     """Older ones than asked for stay unprinted; new ones come as they arrive."""
     stored = [event(number) for number in range(5)]
     async with api(stored) as url, aiohttp.ClientSession() as session:
-        following = batches(session, url, "key", 2, follow=True)
+        following = batches(session, Api(url, "key"), 2, follow=True)
         first = await anext(following)
         stored.append(event(5))
         second = await anext(following)
@@ -65,11 +67,40 @@ async def test_following_tells_each_event_once() -> None:
     assert [each["event_id"] for each in second] == ["id-5"]
 
 
+async def test_following_from_nothing_shows_all_that_comes() -> None:
+    """Where nothing was there at first, the limit holds back nothing of what is new."""
+    stored: list[dict[str, Any]] = []
+    async with api(stored) as url, aiohttp.ClientSession() as session:
+        following = batches(session, Api(url, "key"), 2, follow=True)
+        assert await anext(following) == []
+        stored += [event(number) for number in range(5)]
+        assert len(await anext(following)) == 5
+        await following.aclose()
+
+
+async def test_following_outlives_a_restart(capsys: pytest.CaptureFixture[str]) -> None:
+    """While the api is away it is told once; what came meanwhile is shown once it is back."""
+    stored = [event(1)]
+    async with aiohttp.ClientSession() as session:
+        async with api(stored) as url:
+            following = batches(session, Api(url, "key"), 2, follow=True)
+            await anext(following)
+        waiting = asyncio.ensure_future(anext(following))
+        while "trying again" not in (told := capsys.readouterr().err):
+            await asyncio.sleep(0.01)
+        stored.append(event(2))
+        async with api(stored, int(url.rpartition(":")[2])):
+            assert [each["event_id"] for each in await waiting] == ["id-2"]
+        await following.aclose()
+    assert "is it running?" in told
+    assert capsys.readouterr().err == "the api answers again\n"
+
+
 async def test_a_wrong_key_is_told_with_the_mend() -> None:
     """The api's refusal is one line."""
     async with api([]) as url, aiohttp.ClientSession() as session:
         with pytest.raises(Failure, match="does not know this key; name another with --key-file"):
-            await anext(batches(session, url, "wrong", 2, follow=False))
+            await anext(batches(session, Api(url, "wrong"), 2, follow=False))
 
 
 def render(width: int, *events: dict[str, Any], heading: bool = True) -> list[str]:
