@@ -33,6 +33,15 @@ class Name(StrEnum):
     API_SECONDS = "api_request_seconds"  # time of one request
 
 
+class Result(StrEnum):
+    """What became of a record."""
+
+    STORED = "stored"
+    PRESENT = "present"  # its position was stored already
+    RESENT = "resent"  # its event is stored from another position
+    POISON = "poison"  # it can never be stored
+
+
 def new_registry() -> CollectorRegistry:
     """A registry with the process's own figures."""
     registry = CollectorRegistry()
@@ -107,6 +116,11 @@ class ProcessorMetrics:
             registry=registry,
         )
         self.halted = Gauge(Name.HALTED, "1 after too many dead letters", registry=registry)
+
+    def processed(self, result: Result) -> int:
+        """How many records ended so."""
+        found = self.registry.get_sample_value(Name.PROCESSED, {"result": result})
+        return int(found or 0)
 
     def pause(self, paused: int) -> None:
         """Intake pauses (1) or goes on (0)."""

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import uuid_utils
@@ -30,12 +30,15 @@ from backend.settings import Settings
 from extauthz.core.errors import Invalid
 from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
 
+if TYPE_CHECKING:
+    from backend.processor.batch import Batcher
+
 BATCH_BYTES: Final = 64 << 20  # well below the 256 MB of one block of the store
 
 _log = logging.getLogger(__name__)
 
 
-def _event_log(settings: Settings) -> EventLog:
+def new_event_log(settings: Settings) -> EventLog:
     url = settings.event_log_url or (KAFKA if settings.kafka_brokers else "")
     if url.startswith(KAFKA):
         return _kafka_log(settings, url)
@@ -76,7 +79,7 @@ def _kafka_log(settings: Settings, url: str) -> EventLog:
     )
 
 
-def _event_store(settings: Settings) -> EventStore:
+def new_event_store(settings: Settings) -> EventStore:
     from backend.adapters.clickhouse_store import ClickHouseStore
 
     if not settings.store_url:
@@ -107,7 +110,7 @@ class Wired:
     async def event_log(self) -> EventLog:
         async with self.opening:
             if self.log is None:
-                log = _event_log(self.settings)
+                log = new_event_log(self.settings)
                 await log.start()
                 self.opened.push_async_callback(log.stop)
                 self.log = log
@@ -115,7 +118,7 @@ class Wired:
 
     async def event_store(self) -> EventStore:
         if self.store is None:
-            self.store = store = await asyncio.to_thread(_event_store, self.settings)
+            self.store = store = await asyncio.to_thread(new_event_store, self.settings)
             self.opened.callback(store.close)
             await asyncio.to_thread(store.migrate)
             self.probes["store"] = lambda: asyncio.to_thread(store.ping)
@@ -127,11 +130,16 @@ class Wired:
 
 
 async def _ingest(wired: Wired) -> Unit:
-    from backend.ingest.app import create_app
+    from backend.ingest.app import Limits, create_app
 
     settings, log = wired.settings, await wired.event_log()
     wired.probes["event_log"] = log.ping
     metrics = IngestMetrics(wired.registry)
+    limits = Limits(
+        request_bytes=settings.max_request_bytes,
+        held_bytes=settings.max_held_bytes,
+        wait_seconds=settings.ingest_wait_seconds,
+    )
     return HttpUnit(
         "ingest",
         lambda: create_app(
@@ -140,16 +148,27 @@ async def _ingest(wired: Wired) -> Unit:
             ready=readiness({"event_log": log.ping}),
             metrics=metrics,
             clock=time.time,
+            monotonic=time.monotonic,
             new_id=lambda: str(uuid_utils.uuid7()),
-            max_request_bytes=settings.max_request_bytes,
+            limits=limits,
         ),
         settings.host,
         wired.port(settings.ingest_port),
+        inflates=False,  # ingest does it itself, within a bound
+    )
+
+
+def new_batcher(settings: Settings) -> "Batcher":
+    from backend.processor.batch import Batcher
+
+    return Batcher(
+        max_events=settings.batch_size,
+        max_bytes=BATCH_BYTES,
+        flush_seconds=settings.flush_seconds,
     )
 
 
 async def _processor(wired: Wired) -> Unit:
-    from backend.processor.batch import Batcher
     from backend.processor.poison import DeadLetterLimit
     from backend.processor.processor import Processor
 
@@ -159,11 +178,7 @@ async def _processor(wired: Wired) -> Unit:
         log=log,
         store=await wired.event_store(),
         group=settings.consumer_group,
-        new_batch=lambda: Batcher(
-            max_events=settings.batch_size,
-            max_bytes=BATCH_BYTES,
-            flush_seconds=settings.flush_seconds,
-        ),
+        new_batch=lambda: new_batcher(settings),
         metrics=ProcessorMetrics(wired.registry),
         limit=DeadLetterLimit(
             most=settings.max_dead_letters, window_seconds=settings.dead_letter_window_seconds

@@ -61,10 +61,12 @@ class SqliteConsumer:
         self._committed = max(self._committed, next_offset)
 
     async def lag(self) -> int:
-        (last,) = await self._reader.run(
-            lambda reader: reader.execute("SELECT coalesce(max(offset), 0) FROM records").fetchone()
+        first, last = await self._reader.run(
+            lambda reader: reader.execute(
+                "SELECT (SELECT min(offset) FROM records), (SELECT max(offset) FROM records)"
+            ).fetchone()
         )
-        return max(0, int(last) + 1 - max(self._committed, 1))  # the first offset is 1
+        return 0 if last is None else max(0, last + 1 - max(self._committed, first))
 
     async def stop(self) -> None:
         if self._ownership is not None:

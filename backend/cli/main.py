@@ -16,6 +16,7 @@ COMMANDS = {
     "policy": "backend.cli.policy:policy",
     "access": "backend.cli.grants:access",
     "decide": "backend.cli.decide:decide",
+    "replay": "backend.cli.replay:replay",
 }
 RUNTIME_COMMANDS = {"status": COMMANDS["status"]}
 

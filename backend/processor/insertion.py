@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from backend.metrics import ProcessorMetrics
+from backend.metrics import ProcessorMetrics, Result
 from backend.ports import EventStore, StoredEvent
 from backend.processor.copies import Copies
 from backend.processor.poison import TooManyDeadLetters
@@ -68,9 +68,9 @@ class Insertion:
             self._insert(new, refused, most_refused)
         self._copies.remember(batch)
         count = self._metrics.events.labels
-        count("present").inc(len(is_stored))
-        count("resent").inc(len(batch) - len(is_stored) - len(new))
-        count("stored").inc(len(new) - len(refused))
+        count(Result.PRESENT).inc(len(is_stored))
+        count(Result.RESENT).inc(len(batch) - len(is_stored) - len(new))
+        count(Result.STORED).inc(len(new) - len(refused))
         return refused
 
     def _insert(

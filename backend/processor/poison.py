@@ -4,7 +4,9 @@ A few records that can never be stored are the producers' fault. Very many are a
 release, of theirs or of ours: the stream then waits in the log until a person has looked.
 """
 
+import sys
 from collections import deque
+from typing import Self
 
 from extauthz.core.errors import SentinelError
 
@@ -35,6 +37,11 @@ class DeadLetterLimit:
     def __init__(self, *, most: int, window_seconds: float) -> None:
         self.most, self._window_seconds = most, window_seconds
         self._written: deque[tuple[float, int]] = deque()
+
+    @classmethod
+    def none(cls) -> Self:
+        """Any number."""
+        return cls(most=sys.maxsize, window_seconds=0.0)
 
     def left(self, now: float) -> int:
         """How many more may be set aside at `now`, seconds of any monotonic clock."""

@@ -8,13 +8,13 @@ inserted the next is fetched, and no more: a slow store stops the fetching.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import stamina
 
-from backend.metrics import ProcessorMetrics
-from backend.ports import Assignment, Consumer, DeadLetter, EventLog, EventStore, Position, Record
+from backend.metrics import ProcessorMetrics, Result
+from backend.ports import Assignment, Consumer, DeadLetter, EventStore, Position, Record
 from backend.processor.batch import Batcher
 from backend.processor.insertion import Insertion
 from backend.processor.poison import DeadLetterLimit, TooManyDeadLetters
@@ -30,6 +30,14 @@ _RETRYING: Final = stamina.AsyncRetryingCaller(
 )
 
 _log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """What the processor needs of an event log."""
+
+    def consumer(self, group: str) -> Consumer: ...
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None: ...
 
 
 class Processor:
@@ -49,7 +57,7 @@ class Processor:
     def __init__(
         self,
         *,
-        log: EventLog,
+        log: Source,
         store: EventStore,
         group: str,
         new_batch: Callable[[], Batcher],
@@ -68,8 +76,9 @@ class Processor:
         self._storing: asyncio.Task[None] | None = None  # what happens to the handed-over batch
         self._handed_over: list[Record] = []
         self._leaving = False  # the partitions are about to go
-        self._stays, self._assigned = asyncio.Event(), asyncio.Event()
+        self._stays = asyncio.Event()
         self._assignments = 0
+        self.unread = 0  # records that a run to the end of the log has not read, or could not
         self._fault = "has not joined its consumer group yet; wait, or look at the event log"
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -99,7 +108,6 @@ class Processor:
 
     async def assigned(self, assignment: Assignment) -> None:
         self._assignments += 1
-        self._assigned.set()
 
     async def revoked(self) -> None:
         """What runs ends, its commit included; what was only fetched is forgotten."""
@@ -121,7 +129,6 @@ class Processor:
 
     async def _finish(self, consumer: Consumer) -> None:
         if self._empties_log:
-            await self._assigned.wait()
             await self._read_to_end(consumer)
         await self._settled()
         self._hand_over(consumer)
@@ -129,15 +136,17 @@ class Processor:
 
     async def _read_to_end(self, consumer: Consumer) -> None:
         """Read what lies in the log now; after another assignment, what lies in it then."""
-        assignments, left, idle = 0, 0, 0.0
+        assignments, idle = -1, 0.0
         while idle < IDLE_SECONDS:
             if assignments != self._assignments:
                 assignments = self._assignments
-                left = await consumer.lag() - len(self._batch) - len(self._handed_over)
-            if left <= 0:
+                in_hand = len(self._batch) + len(self._handed_over)
+                lag = await self._until_it_works(lambda _: consumer.lag())
+                self.unread = max(0, lag - in_hand)
+            if not self.unread:
                 break
-            fetched = await self._step(consumer, left)
-            left -= fetched
+            fetched = await self._step(consumer, self.unread)
+            self.unread -= fetched
             idle = 0.0 if fetched else idle + LISTEN_SECONDS
 
     async def _step(self, consumer: Consumer, most: int) -> int:
@@ -208,7 +217,7 @@ class Processor:
         _log.warning("records set aside", extra={"count": len(letters), "one": letters[0].why})
         await self._until_it_works(lambda _: self._log.dead_letter(letters), pauses=True)
         self._limit.add(len(letters), self._monotonic())
-        self._metrics.events.labels("poison").inc(len(letters))
+        self._metrics.events.labels(Result.POISON).inc(len(letters))
 
     async def _until_it_works(
         self, work: Callable[[bool], Awaitable[T]], *, pauses: bool = False
