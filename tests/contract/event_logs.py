@@ -2,8 +2,9 @@
 
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -22,6 +23,9 @@ class Place(Protocol):
     def log(self) -> EventLog:
         """It, not started; the same every time."""
 
+    def divide(self, partitions: int) -> None:
+        """Let it have so many partitions, where it can; before its first start."""
+
     async def remove(self) -> None:
         """Delete it, so that the next start makes another."""
 
@@ -33,6 +37,9 @@ class SqlitePlace:
     def log(self) -> EventLog:
         return SqliteLog(self._path, clock=time.time, retention_seconds=3600)
 
+    def divide(self, partitions: int) -> None:
+        """It has one."""
+
     async def remove(self) -> None:
         for path in self._path.parent.glob("log.db*"):
             path.unlink()
@@ -41,18 +48,19 @@ class SqlitePlace:
 class KafkaPlace:
     """A topic of its own for each test."""
 
-    def __init__(self, broker: KafkaBroker, partitions: int = 1) -> None:
+    def __init__(self, broker: KafkaBroker, **settings: Any) -> None:
         self.broker = broker
         self.settings = KafkaSettings(
             brokers=(broker.address,),
             topic=f"events-{uuid.uuid4().hex}",
-            partitions=partitions,
-            replication=1,
-            timeout_seconds=TIMEOUT_SECONDS,
+            **{"partitions": 1, "replication": 1, "timeout_seconds": TIMEOUT_SECONDS, **settings},
         )
 
     def log(self) -> EventLog:
         return KafkaLog(self.settings)
+
+    def divide(self, partitions: int) -> None:
+        self.settings = replace(self.settings, partitions=partitions)
 
     async def remove(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)

@@ -190,6 +190,25 @@ async def test_appends_keep_their_order(open_log: Open) -> None:
     await consumer.stop()
 
 
+async def test_messages_of_a_key_keep_their_order(open_log: Open, place: Place) -> None:
+    """Over many appends at once, large and small, however many partitions there are."""
+    place.divide(3)
+    log = await open_log()
+    wanted = {f"gateway-{n}".encode(): [f"{n}-{i}" for i in range(60)] for n in range(5)}
+    appends = [
+        [Message(value.encode(), key) for key, its in wanted.items() for value in its[low:high]]
+        for low, high in ((0, 30), (30, 32), (32, 33), (33, 60))
+    ]
+    await asyncio.gather(*(log.append(each) for each in appends))
+    consumer, _ = await joined(log)
+    records = await take(consumer, sum(map(len, wanted.values())))
+    found: dict[bytes | None, list[str]] = {key: [] for key in wanted}
+    for record in records:
+        found[record.key].append(record.value.decode())
+    assert found == wanted
+    await consumer.stop()
+
+
 async def test_stopping_revokes(open_log: Open) -> None:
     """The owner hears that its partition goes, once."""
     log = await open_log()

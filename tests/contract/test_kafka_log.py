@@ -1,0 +1,246 @@
+"""What the log on Kafka does beyond the contract: several members, brokers that go, limits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+from backend.adapters.kafka_log import KafkaLog
+from backend.ports import Assignment, Consumer, EventLog, Message, Position, Record
+from extauthz.core.errors import Busy, Conflict, Invalid, Retryable
+from tests.contract.event_logs import KafkaPlace
+from tests.tools.kafka_broker import KafkaBroker
+
+WAIT_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def opened(place: KafkaPlace) -> AsyncIterator[EventLog]:
+    log = place.log()
+    await log.start()
+    try:
+        yield log
+    finally:
+        await log.stop()
+
+
+class Member:
+    """Reads and commits in small batches until it is stopped; its batch ends before it goes.
+
+    Attributes:
+        done: what it committed.
+        owned: the partitions it has now.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.done: list[Position] = []
+        self.owned: set[int] = set()
+        self._batch: list[Record] = []
+        self._committing = asyncio.Lock()
+        self._stopping = asyncio.Event()
+
+    async def assigned(self, assignment: Assignment) -> None:
+        self.owned.add(assignment.partition)
+
+    async def revoked(self) -> None:
+        async with self._committing:
+            self.owned.clear()
+            self._batch.clear()
+
+    async def run(self) -> None:
+        await self.consumer.start(self)
+        while not self._stopping.is_set():
+            self._batch += await self.consumer.fetch(7, 0.2)
+            async with self._committing:
+                batch, self._batch = self._batch, []
+                with suppress(Conflict):  # they come again, to whoever has them now
+                    await self.consumer.commit([record.position for record in batch])
+                    self.done += [record.position for record in batch]
+        await self.consumer.stop()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_members_share_partitions(broker: KafkaBroker) -> None:
+    """Members come and go while records flow: each is committed once, by one of them."""
+    place = KafkaPlace(broker, partitions=4)
+    async with opened(place) as log, opened(place) as other, asyncio.TaskGroup() as tasks:
+        first, second = Member(log.consumer("g")), Member(other.consumer("g"))
+        first_runs = tasks.create_task(first.run())
+        appended = 0
+
+        async def append(count: int) -> None:
+            nonlocal appended
+            for _ in range(count):
+                await log.append([Message(b"%d" % n, b"%d" % n) for n in range(10)])
+                appended += 10
+
+        def done() -> int:
+            return len(first.done) + len(second.done)
+
+        await append(10)
+        await until(lambda: first.done)
+        tasks.create_task(second.run())
+        await append(10)
+        await until(lambda: len(first.owned) == len(second.owned) == 2)
+        assert not first.owned & second.owned
+        await append(10)
+        await until(lambda: second.done)
+        first.stop()
+        await append(10)
+        await first_runs
+        await until(lambda: len(second.owned) == 4 and done() >= appended)
+        second.stop()
+    done_by_all = first.done + second.done
+    assert len(set(done_by_all)) == len(done_by_all) == appended
+
+
+async def test_a_commit_after_the_partitions_went_is_a_conflict(broker: KafkaBroker) -> None:
+    """Whoever has them now reads the records again."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log:
+        await log.append([Message(b"a")])
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        (record,) = await member.consumer.fetch(1, WAIT_SECONDS)
+        await member.consumer.stop()
+        with pytest.raises(Conflict):
+            await member.consumer.commit([record.position])
+
+
+async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:
+    """Away means Retryable, in bounded time; afterwards all goes on, with nothing lost."""
+    place = KafkaPlace(broker, timeout_seconds=2.0)
+    async with opened(place) as log:
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        await log.append([Message(b"before")])
+        assert [r.value for r in await member.consumer.fetch(9, WAIT_SECONDS)] == [b"before"]
+        broker.kill()
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                for work in (
+                    lambda: log.append([Message(b"meanwhile")]),
+                    lambda: log.append([Message(b"refused at once")]),
+                    log.ping,
+                    member.consumer.lag,
+                    lambda: log.dead_letters(1),
+                    place.log().start,
+                ):
+                    with pytest.raises(Retryable):
+                        await work()
+                assert await member.consumer.fetch(9, 0.1) == []
+        finally:
+            broker.start()
+        await until_it_works(log, b"after")
+        values: set[bytes] = set()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not values >= {b"meanwhile", b"after"}:
+                with suppress(Retryable):
+                    values |= {r.value for r in await member.consumer.fetch(9, 1.0)}
+        assert b"refused at once" not in values
+        await log.ping()
+        await member.consumer.stop()
+
+
+async def until_it_works(log: EventLog, value: bytes) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            with suppress(Retryable):
+                await log.append([Message(value)])
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_what_waits_is_bounded(broker: KafkaBroker) -> None:
+    """Beyond `max_waiting_bytes` an append is told that the log is busy; others are not hurt."""
+    log = KafkaLog(KafkaPlace(broker).settings, max_waiting_bytes=1000)
+    await log.start()
+    appends = (log.append([Message(b"x" * 600)]) for _ in range(3))
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [type(None), Busy, Busy]
+    await log.append([Message(b"x" * 2000)])  # one alone always may
+    await log.stop()
+
+
+async def test_the_largest_event_passes(broker: KafkaBroker) -> None:
+    """1 MiB and its headers go through; what is larger than the topic takes is refused."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log:
+        large = Message(b"x" * ((1 << 20) + 1000), b"k", (("h", b"v"),))
+        await log.append([large, *[Message(b"y", b"k")] * 30])
+        with pytest.raises(Invalid):
+            await log.append([Message(b"x" * (2 << 20))])
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        taken: list[Record] = []
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(taken) < 31:
+                taken += await member.consumer.fetch(100, WAIT_SECONDS)
+        assert taken[0].value == large.value
+        await member.consumer.stop()
+
+
+async def test_messages_without_a_key_are_spread(broker: KafkaBroker) -> None:
+    """Over all partitions."""
+    place = KafkaPlace(broker, partitions=3)
+    async with opened(place) as log:
+        for n in range(6):
+            await log.append([Message(b"%d" % n)])
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        taken: list[Record] = []
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(taken) < 6:
+                taken += await member.consumer.fetch(100, WAIT_SECONDS)
+        assert {record.position.partition for record in taken} == {0, 1, 2}
+        await member.consumer.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "mend"),
+    [
+        ({"partitions": 5}, "KAFKA_PARTITIONS", "add partitions"),
+        ({"topic": "never-made", "replication": 2}, "KAFKA_TOPIC", "KAFKA_REPLICATION"),
+    ],
+)
+async def test_a_topic_that_cannot_be_used(
+    broker: KafkaBroker, change: dict[str, object], name: str, mend: str
+) -> None:
+    """The start says what is wrong with it, and the mend."""
+    place = KafkaPlace(broker)
+    async with opened(place):
+        pass
+    place.settings = replace(place.settings, **change)
+    with pytest.raises(Invalid) as raised:
+        await place.log().start()
+    assert raised.value.field == name
+    assert mend in str(raised.value)
+
+
+async def test_compressed_records_are_read_by_all(broker: KafkaBroker) -> None:
+    """lz4 and zstd change what is written, not what is read."""
+    place = KafkaPlace(broker)
+    values = []
+    async with AsyncExitStack() as stack:
+        for compression in ("none", "lz4", "zstd"):
+            place.settings = replace(place.settings, compression=compression)
+            log = await stack.enter_async_context(opened(place))
+            await log.append([Message(compression.encode() * 50)] * 20)
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(values) < 60:
+                values += [r.value for r in await member.consumer.fetch(100, WAIT_SECONDS)]
+        await member.consumer.stop()
+    assert values[::20] == [b"none" * 50, b"lz4" * 50, b"zstd" * 50]
