@@ -12,6 +12,8 @@ COMMANDS = {
     "up": "backend.cli.up:up",
     "status": "backend.cli.status:status",
     "events": "backend.cli.events:events",
+    "audit": "backend.cli.audit:audit",
+    "dlq": "backend.cli.dlq:dlq",
     "call": "backend.cli.call:call",
     "policy": "backend.cli.policy:policy",
     "access": "backend.cli.grants:access",
