@@ -18,7 +18,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz generate envoy lock clean
+.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline generate envoy lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ fuzz: $(VENV)/installed-test ## fuzz the parse and the decision for FUZZ_SECONDS
 
 bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy and Go (20 minutes)
 	$(BIN)/python -m tests.perf.authz
+
+bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event costs from sidecar to store, both wirings (6 minutes)
+	$(BIN)/python -m tests.perf.pipeline $(BENCH_ARGS)
 
 generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
 	$(BIN)/python -m protos.generate

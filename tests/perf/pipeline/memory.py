@@ -1,0 +1,43 @@
+"""What each process holds while many events go through it."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.perf.pipeline.ingest import CONNECTIONS
+from tests.perf.pipeline.processes import KEY, child, until, usage
+from tests.perf.pipeline.wirings import Stack, Wiring
+
+LONGEST_SECONDS = 24 * 3600.0
+WINDOW_REQUESTS = 1000  # events in a request
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MB resident by process when a tenth of `events` was stored, and when all were."""
+
+    events: int
+    early_mb: Mapping[str, float]
+    late_mb: Mapping[str, float]
+
+
+def measure(wiring: Wiring, lines: Path, events: int) -> Memory:
+    """Send the same events over and over under new ids, through the whole stack."""
+    # The log would grow beyond the disk otherwise; what was processed may go at once.
+    with wiring.stack("memory", EVENT_LOG_RETENTION_HOURS="0") as stack:
+        words = (stack.ingest.events_url, KEY, lines, "--fresh", events, "--size", WINDOW_REQUESTS)
+        with child("load", *words, "--connections", CONNECTIONS[WINDOW_REQUESTS]) as load:
+            # Its pipe must be read, and it prints only at the end.
+            reading = threading.Thread(target=load.communicate)
+            reading.start()
+            until(lambda: stack.stored() >= events // 10, "a tenth is stored", LONGEST_SECONDS)
+            early = _held(stack)
+            until(lambda: stack.stored() >= events, "all is stored", LONGEST_SECONDS)
+            late = _held(stack)
+            reading.join()
+    return Memory(events, early, late)
+
+
+def _held(stack: Stack) -> dict[str, float]:
+    return {name: usage(pids).rss_mb for name, pids in stack.charged.items()}
