@@ -57,6 +57,7 @@ class KafkaProducer:
         self._in_order = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._is_broken = False
+        self._closing: set[asyncio.Task[None]] = set()
         self._turns = count()
 
     async def start(self) -> None:
@@ -72,9 +73,9 @@ class KafkaProducer:
         self._producer, self._is_broken = producer, False
 
     async def stop(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await self._close(producer)
+        self._retire()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def append(self, messages: Sequence[Message | Tombstone]) -> None:
         """Return once all of them are durable.
@@ -87,29 +88,27 @@ class KafkaProducer:
         if not messages:
             return
         size = sum(_size(message) for message in messages)
+        if self._is_broken:
+            self._retire()
         if self._left:
             raise Retryable(f"the event log does not take what waits already; {AWAY}")
         if self._waiting_bytes and self._waiting_bytes + size > self._max_waiting_bytes:
             raise Busy("too many events wait for the event log; send them again later")
         self._waiting_bytes += size
         deliveries: list[Delivery] = []
+        producer = None
         try:
             with translated("the event log cannot be written to"):
                 async with asyncio.timeout(self._settings.timeout_seconds):
                     async with self._in_order:
-                        producer = await self._unbroken()
+                        if self._producer is None:
+                            await self.start()
+                        producer = self._producer
                         await self._hand_over(producer, messages, deliveries)
                     await self._delivered(producer, deliveries)
         finally:
             self._waiting_bytes -= size
-            self._leave(deliveries)
-
-    async def _unbroken(self) -> AIOKafkaProducer:
-        if self._is_broken:
-            await self.stop()
-        if self._producer is None:
-            await self.start()
-        return self._producer
+            self._leave(producer, deliveries)
 
     async def _hand_over(
         self,
@@ -157,18 +156,26 @@ class KafkaProducer:
             self._is_broken |= producer is self._producer
             raise failures[0]
 
-    def _leave(self, deliveries: Sequence[Delivery]) -> None:
+    def _leave(self, producer: AIOKafkaProducer, deliveries: Sequence[Delivery]) -> None:
         """Keep an eye on what is not delivered yet; aiokafka goes on trying."""
+
+        def came_late(delivery: Delivery) -> None:
+            self._left.discard(delivery)
+            failed = delivery.cancelled() or delivery.exception() is not None
+            self._is_broken |= failed and producer is self._producer
+
         for each in deliveries:
             if not each.done():
                 self._left.add(each)
-                each.add_done_callback(self._came_late)
+                each.add_done_callback(came_late)
 
-    def _came_late(self, delivery: Delivery) -> None:
-        failed = delivery.cancelled() or delivery.exception() is not None
-        if delivery in self._left:  # else its producer is closed
-            self._left.discard(delivery)
-            self._is_broken |= failed
+    def _retire(self) -> None:
+        """Let another producer take over; this one is closed meanwhile."""
+        producer, self._producer, self._is_broken = self._producer, None, False
+        if producer is not None:
+            closing = asyncio.create_task(self._close(producer))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _partition(self, key: bytes) -> int:
         return (_hash(key) & 0x7FFFFFFF) % self._partitions
@@ -193,7 +200,6 @@ class KafkaProducer:
                 sender.cancel()
             producer._message_accumulator.fail_all(KafkaError("the producer was closed"))
             await closed_within(producer.client.close(), self._settings.timeout_seconds)
-        self._left.clear()
 
 
 @lru_cache(maxsize=65_536)  # as many gateways; murmur2 is written in Python there

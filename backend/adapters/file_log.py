@@ -1,0 +1,145 @@
+"""An exported file of envelopes, one a line, as a log that can only be read.
+
+Its offsets are the numbers of its lines, from 1; its topic's id is made of its whole content
+(SHA-256, a second or two a gigabyte), so that a replay of the same file goes on where one
+ended, and a changed file is another log. Groups commit nothing: the store knows its positions.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from backend.ports import (
+    Assignment,
+    DeadLetter,
+    Message,
+    Ownership,
+    Position,
+    Record,
+    SetAside,
+)
+from extauthz.core.errors import Invalid, NotFound, Retryable
+
+PARTITION: Final = 0
+CHUNK_BYTES: Final = 1 << 20
+FETCH_BYTES: Final = 8 << 20  # a fetch ends past this many bytes
+LINE_BYTES: Final = 16 << 20
+
+
+class FileLog:
+    """A file of newline-delimited JSON; it must not change while it is read.
+
+    Args:
+        path: the file.
+    """
+
+    is_shared: Final = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.topic_id = UUID(int=0)  # made by `start`
+        self.lines = 0
+
+    async def start(self) -> None:
+        try:
+            digest, self.lines = await asyncio.to_thread(self._look)
+        except OSError as error:
+            problem = f"`{self.path}` cannot be read ({error.strerror})"
+            raise Invalid("", problem, "name an exported file") from error
+        self.topic_id = uuid5(NAMESPACE_URL, f"sha256:{digest}")
+
+    async def stop(self) -> None:
+        """Nothing is open."""
+
+    async def append(self, messages: Sequence[Message]) -> None:
+        """Raises: Invalid."""
+        raise self._read_only()
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """Raises: Invalid."""
+        raise self._read_only()
+
+    async def dead_letters(self, limit: int, after: Position | None = None) -> Sequence[SetAside]:
+        return []
+
+    async def dead_letter_at(self, position: Position) -> SetAside:
+        raise NotFound("a file keeps no dead letters")
+
+    async def retry(self, position: Position) -> None:
+        raise NotFound("a file keeps no dead letters")
+
+    async def drop(self, position: Position) -> None:
+        raise NotFound("a file keeps no dead letters")
+
+    async def ping(self) -> None:
+        if not self.path.is_file():
+            raise Retryable(f"`{self.path}` is gone; put it back")
+
+    def consumer(self, group: str) -> "FileConsumer":
+        return FileConsumer(self)
+
+    def _look(self) -> tuple[str, int]:
+        """Digest of the content, and how many lines it has."""
+        digest, lines, last = hashlib.sha256(), 0, b"\n"
+        with self.path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                lines += chunk.count(b"\n")
+                last = chunk[-1:]
+        return digest.hexdigest(), lines + (last != b"\n")
+
+    def _read_only(self) -> Invalid:
+        return Invalid("", f"`{self.path}` can only be read", "append to another log")
+
+
+class FileConsumer:
+    """Reads the file from its first line, whatever its group."""
+
+    def __init__(self, log: FileLog) -> None:
+        self._log = log
+        self._file: BinaryIO | None = None
+        self._line = self._committed = 0
+        self._ownership: Ownership | None = None
+
+    async def start(self, ownership: Ownership) -> None:
+        self._file = await asyncio.to_thread(self._log.path.open, "rb")
+        self._ownership = ownership
+        await ownership.assigned(Assignment(self._log.topic_id, PARTITION, 0))
+
+    async def fetch(self, most: int, wait_seconds: float) -> Sequence[Record]:
+        records = await asyncio.to_thread(self._next_records, most)
+        if not records and self._line >= self._log.lines:
+            await asyncio.sleep(wait_seconds)  # nothing comes any more
+        return records
+
+    async def commit(self, positions: Sequence[Position]) -> None:
+        self._committed = max([self._committed, *(each.offset for each in positions)])
+
+    async def lag(self) -> int:
+        return self._log.lines - self._committed
+
+    async def stop(self) -> None:
+        ownership, self._ownership = self._ownership, None
+        if ownership is not None:
+            await ownership.revoked()
+        if self._file is not None:
+            self._file.close()
+
+    def _next_records(self, most: int) -> list[Record]:
+        records: list[Record] = []
+        size = 0
+        while len(records) < most and size < FETCH_BYTES and self._line < self._log.lines:
+            line = self._file.readline(LINE_BYTES) if self._file is not None else b""
+            self._line += 1
+            if len(line) == LINE_BYTES:
+                problem = f"line {self._line} of `{self._log.path}` is longer than 16 MiB"
+                raise Invalid("", problem, "name a file with one event a line")
+            size += len(line)
+            value = line.rstrip(b"\r\n")
+            if value.strip():
+                position = Position(self._log.topic_id, PARTITION, self._line)
+                records.append(Record(position, value))
+        return records
