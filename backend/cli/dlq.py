@@ -121,7 +121,8 @@ def _meant(api: Api, letter_ids: Sequence[str], every: bool, yes: bool, what: st
 
 
 async def _all_ids(api: Api) -> list[str]:
-    return [letter["id"] async for letter in _all(api)]
+    found = [letter["id"] async for letter in _all(api)]
+    return list(dict.fromkeys(found))  # a page begins anew where the last one's end is gone
 
 
 async def _all(api: Api) -> AsyncIterator[Letter]:
