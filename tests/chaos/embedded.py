@@ -21,6 +21,7 @@ from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run
 from tests.tools.sentinel_up import Up, free_base
+from tests.tools.split_stack import metric
 
 # The supervisor gives up on what dies more often in a row.
 DEATHS = 4
@@ -47,11 +48,16 @@ class Embedded:
         self.gateway = Gateway("sidecar", url, mode == "durable", spool)
         self.gateways = [self.gateway]
         self.deaths: Counter[str] = Counter()
-        self.up: Up | None = None
+        self._up: Up | None = None
 
     @property
     def store(self) -> Path:
         return self.state / "store"
+
+    @property
+    def up(self) -> Up:
+        assert self._up is not None, "it was not started"
+        return self._up
 
     @property
     def log_file(self) -> Path:
@@ -80,16 +86,26 @@ class Embedded:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.clock.path), path])),
         }
         base = ("--port-base", str(self._base))
-        self.up = await asyncio.to_thread(Up, self.state, *base, environ=environ)
+        self._up = await asyncio.to_thread(Up, self.state, *base, environ=environ)
         self.deaths.clear()
 
     async def stop(self) -> None:
         assert await asyncio.to_thread(self.up.stop) == 0, self.up.log.read_text()[-4000:]
         self.gateway.note_start()
 
-    def end(self) -> None:
-        if self.up and self.up.process.poll() is None:
-            self.up.stop()
+    def is_quiet(self) -> bool:
+        point, backend = (f"http://127.0.0.1:{self._base + more}" for more in (12, 13))
+        return not any(
+            [
+                metric(point, "mcp_gateway_events_spooled"),
+                metric(point, "mcp_gateway_events_pending"),
+                metric(backend, "processor_lag_records"),
+            ]
+        )
+
+    async def end(self) -> None:
+        if self._up and self._up.process.poll() is None:
+            await asyncio.to_thread(self._up.stop)
 
     async def kill_point(self, pid: int = 0) -> None:
         """SIGKILL the decision point; the supervisor starts another."""

@@ -55,10 +55,16 @@ class Pipeline(Protocol):
 
     async def start(self) -> None: ...
 
+    def is_quiet(self) -> bool:
+        """Whether all that was offered has been stored, as the components see it."""
+
+    def is_tired(self) -> bool:
+        """Whether it must be started anew before it can bear more."""
+
     async def stop(self) -> None:
         """Everything drains and ends well, the store included."""
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Nothing of it runs any more, whatever has happened."""
 
 

@@ -1,5 +1,6 @@
 """One run: faults in an order that the seed decides, then the verdict."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -8,6 +9,8 @@ from tests.chaos.calls import calling
 from tests.chaos.check import POISON_SOURCE, Verdict, judge
 from tests.chaos.faults import Fault, P, Pipeline, all_decided
 from tests.chaos.trail import Trail, read_trail
+
+QUIET_SECONDS = 60.0  # for all that is under way to be stored
 
 
 def order(faults: Sequence[Fault[P]], chance: Random) -> Iterator[Fault[P]]:
@@ -32,10 +35,12 @@ async def strike_all(
     await pipeline.start()
     async with calling(pipeline.gateways):
         await all_decided(pipeline)
+        for gateway in pipeline.gateways:  # refusals before the first decision are no outage
+            gateway.outages[:] = [[0.0, time.monotonic()]]
         for fault in order(faults, pipeline.run.chance):
             if len(struck) >= least and time.monotonic() - began >= seconds:
                 break
-            for each in ([restart] if restart and pipeline.is_tired() else []) + [fault]:  # type: ignore[attr-defined]
+            for each in ([restart] if pipeline.is_tired() and restart else []) + [fault]:
                 at = time.monotonic()
                 seen = await each.strike(pipeline)
                 struck.append(each.name)
@@ -47,6 +52,9 @@ async def strike_all(
 
 async def verdict_on(pipeline: Pipeline) -> tuple[Verdict, Trail]:
     """Let everything drain and end, then compare."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    while not await asyncio.to_thread(pipeline.is_quiet) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
     await pipeline.stop()
     trail = read_trail(pipeline.store)
     verdict = judge(trail, pipeline.gateways, pipeline.run.foreign)
