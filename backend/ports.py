@@ -26,7 +26,7 @@ RESENT_HEADER: Final = "mcp-sentinel-resent"
 class Position(msgspec.Struct, frozen=True, gc=False):
     """Where a record lies; the topic's id tells a recreated topic from the old one.
 
-    This and Record are structs, for one of each is made for every event.
+    This, Message and Record are structs, for one of each is made for every event.
 
     Args:
         topic_id: made with the topic, never used again.
@@ -39,8 +39,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What goes into the log: an envelope's bytes, untouched."""
 
     value: bytes
