@@ -10,6 +10,7 @@ from extauthz.core.errors import Invalid
 
 KAFKA: Final = "kafka://"
 SQLITE: Final = "sqlite://"
+FILE: Final = "file://"  # an export; it can only be read
 _LIKE: Final = "write it like sqlite:///path or kafka://host:9092/mcp.events"
 
 
@@ -39,11 +40,11 @@ def _url(value: str) -> str:
         if topic:
             _topic(topic)
         return value
-    if not value.startswith(SQLITE):
+    if not value.startswith((SQLITE, FILE)):
         raise Invalid("", "is of no known scheme", _LIKE)
     parts = urlsplit(value)
     if parts.netloc or not parts.path.strip("/"):
-        raise Invalid("", "names no absolute path", "write it like sqlite:///path")
+        raise Invalid("", "names no absolute path", f"write it like {parts.scheme}:///path")
     return value
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import uuid_utils
 from prometheus_client import CollectorRegistry
@@ -20,7 +20,7 @@ from backend.auth.failures import CountedFailures, FirstOf
 from backend.auth.key_file import read_keys
 from backend.auth.oidc import OidcRules, Tokens, rules_of
 from backend.auth.principal import Principal, Scope, Verifier
-from backend.event_log_settings import KAFKA, broker_list
+from backend.event_log_settings import FILE, KAFKA, broker_list
 from backend.lifecycle import TaskUnit, Unit, run_units
 from backend.metrics import ApiMetrics, AuthMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
@@ -42,6 +42,10 @@ def new_event_log(settings: Settings) -> EventLog:
     url = settings.event_log_url or (KAFKA if settings.kafka_brokers else "")
     if url.startswith(KAFKA):
         return _kafka_log(settings, url)
+    if url.startswith(FILE):
+        from backend.adapters.file_log import FileLog
+
+        return FileLog(Path(unquote(urlsplit(url).path)))
     from backend.adapters.sqlite_log import SqliteLog
 
     return SqliteLog(
@@ -109,6 +113,9 @@ class Wired:
 
     async def event_log(self) -> EventLog:
         async with self.opening:
+            if self.settings.event_log_url.startswith(FILE):
+                mend = "give it to `sentinel replay --from`"
+                raise Invalid("EVENT_LOG_URL", "is a file, which can only be read", mend)
             if self.log is None:
                 log = new_event_log(self.settings)
                 await log.start()

@@ -7,7 +7,9 @@ ended, and a changed file is another log. Groups commit nothing: the store knows
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -24,7 +26,6 @@ from backend.ports import (
 from extauthz.core.errors import Invalid, NotFound, Retryable
 
 PARTITION: Final = 0
-CHUNK_BYTES: Final = 1 << 20
 FETCH_BYTES: Final = 8 << 20  # a fetch ends past this many bytes
 LINE_BYTES: Final = 16 << 20
 
@@ -41,11 +42,11 @@ class FileLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.topic_id = UUID(int=0)  # made by `start`
-        self.lines = 0
+        self.events = 0  # lines that are not blank
 
     async def start(self) -> None:
         try:
-            digest, self.lines = await asyncio.to_thread(self._look)
+            digest, self.events = await asyncio.to_thread(self._look)
         except OSError as error:
             problem = f"`{self.path}` cannot be read ({error.strerror})"
             raise Invalid("", problem, "name an exported file") from error
@@ -82,14 +83,19 @@ class FileLog:
         return FileConsumer(self)
 
     def _look(self) -> tuple[str, int]:
-        """Digest of the content, and how many lines it has."""
-        digest, lines, last = hashlib.sha256(), 0, b"\n"
+        """Digest of the content, and how many lines are not blank."""
+        digest, events = hashlib.sha256(), 0
         with self.path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                lines += chunk.count(b"\n")
-                last = chunk[-1:]
-        return digest.hexdigest(), lines + (last != b"\n")
+            for number in count(1):
+                line = file.readline(LINE_BYTES)
+                if not line:
+                    return digest.hexdigest(), events
+                if len(line) == LINE_BYTES:
+                    problem = f"line {number} of `{self.path}` is longer than 16 MiB"
+                    raise Invalid("", problem, "name a file with one event a line")
+                digest.update(line)
+                events += not line.isspace()
+        raise AssertionError
 
     def _read_only(self) -> Invalid:
         return Invalid("", f"`{self.path}` can only be read", "append to another log")
@@ -101,25 +107,28 @@ class FileConsumer:
     def __init__(self, log: FileLog) -> None:
         self._log = log
         self._file: BinaryIO | None = None
-        self._line = self._committed = 0
+        self._line = self._left = 0
+        self._handed_out: deque[int] = deque()  # not committed yet
         self._ownership: Ownership | None = None
 
     async def start(self, ownership: Ownership) -> None:
         self._file = await asyncio.to_thread(self._log.path.open, "rb")
-        self._ownership = ownership
+        self._left, self._ownership = self._log.events, ownership
         await ownership.assigned(Assignment(self._log.topic_id, PARTITION, 0))
 
     async def fetch(self, most: int, wait_seconds: float) -> Sequence[Record]:
         records = await asyncio.to_thread(self._next_records, most)
-        if not records and self._line >= self._log.lines:
+        if not records:
             await asyncio.sleep(wait_seconds)  # nothing comes any more
         return records
 
     async def commit(self, positions: Sequence[Position]) -> None:
-        self._committed = max([self._committed, *(each.offset for each in positions)])
+        last = max((each.offset for each in positions), default=0)
+        while self._handed_out and self._handed_out[0] <= last:
+            self._handed_out.popleft()
 
     async def lag(self) -> int:
-        return self._log.lines - self._committed
+        return self._left + len(self._handed_out)
 
     async def stop(self) -> None:
         ownership, self._ownership = self._ownership, None
@@ -131,15 +140,15 @@ class FileConsumer:
     def _next_records(self, most: int) -> list[Record]:
         records: list[Record] = []
         size = 0
-        while len(records) < most and size < FETCH_BYTES and self._line < self._log.lines:
+        while len(records) < min(most, self._left) and size < FETCH_BYTES:
             line = self._file.readline(LINE_BYTES) if self._file is not None else b""
+            if not line:
+                break  # it became shorter; what is missing stays in the lag
             self._line += 1
-            if len(line) == LINE_BYTES:
-                problem = f"line {self._line} of `{self._log.path}` is longer than 16 MiB"
-                raise Invalid("", problem, "name a file with one event a line")
             size += len(line)
-            value = line.rstrip(b"\r\n")
-            if value.strip():
+            if not line.isspace():
                 position = Position(self._log.topic_id, PARTITION, self._line)
-                records.append(Record(position, value))
+                records.append(Record(position, line.rstrip(b"\r\n")))
+        self._left -= len(records)
+        self._handed_out.extend(record.position.offset for record in records)
         return records

@@ -63,6 +63,7 @@ REFUSED_STARTS = [
     ("api", {"INGEST_API_KEYS": "a"}, "ADMIN_API_KEYS"),
     ("all", {"AUTH": "off", "HOST": "0.0.0.0"}, "AUTH"),
     ("ingest", {"API_KEYS": "a"}, "EVENT_LOG_URL"),
+    ("ingest", {"API_KEYS": "a", "EVENT_LOG_URL": "file:///a.ndjson"}, "EVENT_LOG_URL"),
     ("ingest", {"API_KEYS": "a", "EVENT_LOG_URL": "kafka:///t"}, "KAFKA_BROKERS"),
     (
         "ingest",
