@@ -1,5 +1,6 @@
 """Real adapters for the components' tests."""
 
+import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
+from tests.tools.log_thread import LogThread
 
 
 @pytest.fixture
@@ -35,3 +37,25 @@ async def log(new_log: Callable[..., SqliteLog]) -> AsyncIterator[SqliteLog]:
     await opened.start()
     yield opened
     await opened.stop()
+
+
+@pytest.fixture
+def thread() -> Iterator[LogThread]:
+    started = LogThread()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def kept(thread: LogThread, new_log: Callable[..., SqliteLog]) -> Iterator[SqliteLog]:
+    """A log that runs on another thread's loop."""
+    log = new_log()
+    thread.run(log.start())
+    yield log
+    thread.run(log.stop())
+
+
+@pytest.fixture
+def set_aside(thread: LogThread, kept: SqliteLog) -> Callable[..., str]:
+    """Makes dead letters in `kept`; returns the id of each."""
+    return functools.partial(thread.set_aside, kept)

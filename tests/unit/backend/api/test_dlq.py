@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,43 +15,11 @@ from backend.api.app import create_app
 from backend.api.letters import DeadLetters
 from backend.auth.api_keys import ApiKey, ApiKeys, from_lists
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import RESENT_HEADER, DeadLetter, EventLog, Position, Record
+from backend.ports import RESENT_HEADER, EventLog, Record
 from extauthz.core.errors import Retryable
+from tests.tools.log_thread import TOPIC, LogThread
 
 ADMIN = {"x-api-key": "admin"}
-TOPIC = UUID("0f6e2c3a-0000-4000-8000-000000000001")
-
-
-class LogThread:
-    """An event loop in a thread, as the backend's is seen from waitress's threads."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-
-    def run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
-@pytest.fixture
-def thread() -> Iterator[LogThread]:
-    started = LogThread()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def kept(thread: LogThread, new_log: Callable[..., SqliteLog]) -> Iterator[SqliteLog]:
-    log = new_log()
-    thread.run(log.start())
-    yield log
-    thread.run(log.stop())
 
 
 @pytest.fixture
@@ -87,17 +54,6 @@ def new_client(store: ClickHouseStore) -> Callable[[DeadLetters | None], FlaskCl
 def client(new_client: Any, letters: DeadLetters) -> FlaskClient:
     made: FlaskClient = new_client(letters)
     return made
-
-
-@pytest.fixture
-def set_aside(thread: LogThread, kept: SqliteLog) -> Callable[..., str]:
-    def set_aside(offset: int, value: bytes = b"{}", why: str = "not JSON") -> str:
-        position = Position(TOPIC, 3, offset)
-        record = Record(position=position, value=value, headers=(("traceparent", b"00-1"),))
-        thread.run(kept.dead_letter([DeadLetter(record, why)]))
-        return f"{TOPIC}:3:{offset}"
-
-    return set_aside
 
 
 @pytest.mark.parametrize("mount", ["/api", "/api/v1"])
