@@ -194,8 +194,8 @@ def _notes(report: Report) -> Iterator[str]:
 
 
 def span(first: int, last: int) -> str:
-    """A range as short as can be."""
-    return f"{first}-{last}" if last > first else str(first or "-")
+    """A range as short as can be; nothing is stored where it begins at 0."""
+    return f"{first}-{last}" if last > first > 0 else str(first or "-")
 
 
 def _second(time_written: str | None) -> str:
