@@ -5,19 +5,22 @@ is spelled out here; the rest are its own.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import stamina
+from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     LeaderNotAvailableError,
+    NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -41,7 +44,7 @@ from extauthz.core.errors import Invalid, Retryable
 MAX_MESSAGE_BYTES: Final = 2 << 20  # an envelope has 1 MiB; headers and stamps come on top
 _SETTLING: Final = stamina.AsyncRetryingCaller(
     attempts=None, timeout=None, wait_initial=0.05, wait_max=0.5
-).on(LeaderNotAvailableError)
+).on((LeaderNotAvailableError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +196,22 @@ class KafkaCluster:
     ) -> dict[int, Committed]:
         """By partition, where something was committed."""
         async with self._within(f"offsets of group `{group}` cannot be read"):
-            client = self._connected()
-            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
-            request = OffsetFetchRequest(group, [(topic, list(partitions))])
-            response = await client.send(node, request)
-            found = {}
-            for _, offsets in response.topics:
-                for partition, offset, note, error_code in offsets:
-                    _raise(error_code)
-                    if offset >= 0:
-                        found[partition] = Committed(offset, note)
-            return found
+            return await _SETTLING(self._committed, group, topic, partitions)
+
+    async def _committed(
+        self, group: str, topic: str, partitions: Sequence[int]
+    ) -> dict[int, Committed]:
+        client = self._connected()
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        request = OffsetFetchRequest(group, [(topic, list(partitions))])
+        response = await client.send(node, request)
+        found = {}
+        for _, offsets in response.topics:
+            for partition, offset, note, error_code in offsets:
+                _raise(error_code)
+                if offset >= 0:
+                    found[partition] = Committed(offset, note)
+        return found
 
     async def _find(self, name: str) -> Topic | None:
         client = self._connected()
@@ -268,10 +276,20 @@ def _raise(error_code: int) -> None:
         raise for_code(error_code)()
 
 
-async def closed_within(closing: Any, seconds: float) -> bool:
-    """Await `closing` for so long; whether it ended. Errors of a client that goes are no news."""
-    with suppress(Exception):
-        async with asyncio.timeout(seconds):
-            await closing
-            return True
-    return False
+async def closed_within(closing: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Await `closing` for so long; whether it ended well.
+
+    A task of its own: aiokafka lets the cancellation of its tasks out, as if we were meant.
+    """
+    task = asyncio.create_task(closing)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        task.cancel()
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def close_consumer(consumer: AIOKafkaConsumer, seconds: float) -> None:
+    """Leave its group and close its connections, each for so long at most."""
+    if not await closed_within(consumer.stop(), seconds):
+        await closed_within(consumer._client.close(), seconds)  # stop() did not come to that

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from backend.adapters.kafka_client import KafkaSettings, translated
-from backend.adapters.kafka_cluster import Committed, KafkaCluster, closed_within
+from backend.adapters.kafka_cluster import Committed, KafkaCluster, close_consumer
 from backend.ports import Assignment, Ownership, Position, Record
 from extauthz.core.errors import Conflict, Retryable
 
@@ -151,7 +151,7 @@ class KafkaConsumer:
     async def _leave(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await closed_within(client.stop(), self._settings.timeout_seconds)
+            await close_consumer(client, self._settings.timeout_seconds)
 
     def arrive(self, partitions: Iterable[TopicPartition]) -> None:
         """aiokafka says: these are ours now. Nothing of theirs is fetched before `_tell`."""

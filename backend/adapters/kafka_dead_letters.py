@@ -15,7 +15,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from backend.adapters.kafka_client import KafkaSettings, translated
-from backend.adapters.kafka_cluster import closed_within
+from backend.adapters.kafka_cluster import close_consumer
 from backend.adapters.kafka_producer import KafkaProducer, Tombstone
 from backend.ports import DeadLetter, Headers, Message, Position, Record, SetAside
 from extauthz.core.errors import NotFound
@@ -107,7 +107,7 @@ class KafkaDeadLetters:
                     await reader.start()
                     yield reader
         finally:
-            await closed_within(reader.stop(), timeout)
+            await close_consumer(reader, timeout)
 
 
 def _message(letter: DeadLetter) -> Message:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_log import KafkaLog
@@ -66,4 +67,12 @@ class KafkaPlace:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
         await admin.start()
         await admin.delete_topics([self.settings.topic])
+        await admin.close()
+
+    async def delete_before(self, offset: int) -> None:
+        """Delete the records of the first partition that lie before `offset`."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
+        await admin.start()
+        partition = TopicPartition(self.settings.topic, 0)
+        await admin.delete_records({partition: RecordsToDelete(offset)})
         await admin.close()

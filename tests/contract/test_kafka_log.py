@@ -153,6 +153,113 @@ async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:
         await member.consumer.stop()
 
 
+async def test_a_member_and_a_log_stop_while_the_broker_is_away(broker: KafkaBroker) -> None:
+    """In bounded time, and what waits is given up."""
+    place = KafkaPlace(broker, timeout_seconds=1.0)
+    async with opened(place) as log:
+        member = Member(log.consumer("g"))
+        await member.consumer.start(member)
+        broker.kill()
+        try:
+            with pytest.raises(Retryable):
+                await log.append([Message(b"given up")])
+            async with asyncio.timeout(WAIT_SECONDS):
+                await member.consumer.stop()
+                await log.stop()
+        finally:
+            broker.start()
+
+
+async def test_records_that_were_deleted_before_they_were_read(broker: KafkaBroker) -> None:
+    """The owner hears of the partition again, and reading goes on at the first that is left."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log:
+        member = Told(log.consumer("g"))
+        await member.consumer.start(member)
+        await log.append([Message(b"%d" % n) for n in range(10)])
+        (first,) = await member.consumer.fetch(1, WAIT_SECONDS)
+        await member.consumer.commit([first.position])
+        await member.consumer.stop()
+        await place.delete_before(7)
+        await member.consumer.start(member)
+        (left,) = await member.consumer.fetch(1, WAIT_SECONDS)
+        assert left.value == b"7"
+        assert [each.committed for each in member.told] == [0, 0]
+        await place.delete_before(10)
+        await log.append([Message(b"new")])
+        taken = [left]
+        while taken[-1].value != b"new":
+            with suppress(Retryable):
+                taken += await member.consumer.fetch(1, WAIT_SECONDS)
+        await member.consumer.stop()
+
+
+async def test_a_topic_that_is_made_again_meanwhile(broker: KafkaBroker) -> None:
+    """Its records have the new topic's id, and none of them is skipped."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log:
+        member = Told(log.consumer("g"))
+        await member.consumer.start(member)
+        await log.append([Message(b"old")] * 3)
+        old = (await member.consumer.fetch(1, WAIT_SECONDS))[0].position
+        await member.consumer.commit([old])
+        await place.remove()
+        async with opened(place) as again:
+            await again.append([Message(b"new")])
+            async with asyncio.timeout(WAIT_SECONDS):
+                taken: list[Record] = []
+                while not taken or taken[-1].value != b"new":
+                    with suppress(Retryable):
+                        taken += await member.consumer.fetch(1, 1.0)
+            assert taken[-1].position.topic_id != old.topic_id
+            assert member.told[-1] == Assignment(taken[-1].position.topic_id, 0, 0)
+            await member.consumer.stop()
+
+
+class Told(Member):
+    """Remembers what it was told."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__(consumer)
+        self.told: list[Assignment] = []
+
+    async def assigned(self, assignment: Assignment) -> None:
+        self.told.append(assignment)
+
+
+class Waiting(Member):
+    """Cannot take partitions: its store is away."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__(consumer)
+        self.asked, self.revocations = asyncio.Event(), 0
+
+    async def assigned(self, assignment: Assignment) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+    async def revoked(self) -> None:
+        self.revocations += 1
+
+
+async def test_a_member_that_waits_for_its_store_holds_up_no_other(broker: KafkaBroker) -> None:
+    """What it was about to take goes to whoever joins, and it hears of it."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log, opened(place) as other:
+        stuck, quick = Waiting(log.consumer("g")), Member(other.consumer("g"))
+        await log.append([Message(b"a")])
+        starting = asyncio.create_task(stuck.consumer.start(stuck))
+        await stuck.asked.wait()
+        second = asyncio.create_task(quick.consumer.start(quick))
+        await until(lambda: stuck.revocations)
+        starting.cancel()
+        await asyncio.wait([starting])
+        async with asyncio.timeout(WAIT_SECONDS):
+            await second
+            assert [r.value for r in await quick.consumer.fetch(1, WAIT_SECONDS)] == [b"a"]
+            await quick.consumer.stop()
+
+
 async def until_it_works(log: EventLog, value: bytes) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
