@@ -73,6 +73,7 @@ def main() -> int:
             ingest.fill(common, "filled", lines)
             filled, recorded = Path(urlsplit(common.log("filled")).path), folder / "recorded"
             processor.record(common, "filled", plan.events, recorded)
+            log = disk.log(filled)
             crowd = _crowd(common, _lines(folder / "crowd", CROWD, plan.events), plan.events)
         for name in names:
             with WIRINGS[name](_made(folder / name)) as wiring:
@@ -85,7 +86,7 @@ def main() -> int:
         "plan": asdict(plan) | {"memory_events": memory_events},
     }
     _tell("")
-    report.show(report.write(arguments.out, facts, found, crowd))
+    report.show(report.write(arguments.out, facts, found, crowd, log))
     return 0
 
 
@@ -104,7 +105,7 @@ def _measure(
     ways = [whole.measure(wiring, plan.way_seconds)]
     _tell(f"{wiring.name}: memory over {memory_events:,} events")
     return Found(
-        ingest=[median(same) for same in zip(*accepted, strict=True)],
+        ingest={str(same[0].size): median(same) for same in zip(*accepted, strict=True)},
         processor=median(processed),
         whole=median(ways),
         disk=on_disk,

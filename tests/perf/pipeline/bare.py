@@ -13,14 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+import cramjam
 import uvloop
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.kafka_client import KafkaSettings
-from tests.perf.pipeline.processes import usage
+from backend.adapters.kafka_cluster import KafkaCluster
+from tests.perf.pipeline.processes import per_million, usage
 
+BATCH_BYTES = 262_144  # of the producer
 DATABASE = "mcp"  # where the url names none
 Insert = tuple[str, bytes, dict[str, Any]]  # table, rows, what else the store says
 Append = Callable[[list[tuple[bytes, Any, Any]]], Awaitable[None]]
@@ -52,6 +54,9 @@ def main() -> None:
     append.add_argument("--at-once", type=int, required=True, help="requests under way")
     append.add_argument("--seconds", type=float, required=True)
     append.set_defaults(run=_append)
+    pack = commands.add_parser("pack", help="how far the codecs of the log shrink its messages")
+    pack.add_argument("filled", type=Path, help="an embedded log")
+    pack.set_defaults(run=_pack)
     insert = commands.add_parser("insert", help="what `record` kept")
     insert.add_argument("url", help="of an empty store")
     insert.add_argument("recorded", type=Path, help="its folder")
@@ -104,7 +109,7 @@ async def _to_kafka(
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
-        max_batch_size=262_144,
+        max_batch_size=BATCH_BYTES,
     )
     await producer.start()
     partitions = sorted(await producer.partitions_for(topic))
@@ -126,13 +131,11 @@ async def _to_kafka(
 
 async def _make(topic: str, brokers: str) -> None:
     """As ingest makes its own."""
-    settings = KafkaSettings(brokers=(brokers,), topic=topic)
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, settings.partitions, 1)])
-    finally:
-        await admin.close()
+    settings = KafkaSettings(brokers=(brokers,), topic=topic, replication=1)
+    cluster = KafkaCluster(settings)
+    await cluster.start()
+    await cluster.make_topic(topic, settings.partitions, {})
+    await cluster.stop()
 
 
 async def _to_sqlite(
@@ -155,6 +158,23 @@ async def _to_sqlite(
         return await _drive(append, requests, arguments)
     finally:
         file.close()
+
+
+def _pack(arguments: argparse.Namespace) -> dict[str, Any]:
+    with sqlite3.connect(arguments.filled) as filled:
+        values = [value for (value,) in filled.execute("SELECT value FROM records")]
+    whole = b"".join(values)
+    batches = [whole[at : at + BATCH_BYTES] for at in range(0, len(whole), BATCH_BYTES)]
+    packed: dict[str, Any] = {}
+    for name, codec in {"lz4": cramjam.lz4, "zstd": cramjam.zstd}.items():
+        begin = time.process_time()
+        size = sum(len(codec.compress(batch)) for batch in batches)
+        spent = time.process_time() - begin
+        packed[name] = {
+            "bytes": size / len(values),
+            "cpu": per_million(spent, len(values)),
+        }
+    return {"message_bytes": len(whole) / len(values), "packed": packed}
 
 
 def _insert(arguments: argparse.Namespace) -> dict[str, float]:

@@ -6,6 +6,7 @@ A process of its own: chDB opens one path in the life of a process.
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,24 @@ class Disk:
     indexes: float
     other: float
     columns: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What an event takes in the log.
+
+    Args:
+        message_bytes: mean, stamps of ingest included, uncompressed.
+        packed: by codec `bytes`, in batches of the producer's size, and `cpu` per million events.
+    """
+
+    message_bytes: float
+    packed: dict[str, dict[str, float]]
+
+
+def log(filled: Path) -> Log:
+    """Of an embedded log; Kafka's messages are the same."""
+    return Log(**run_child("bare", "pack", filled))
 
 
 def measure(url: str) -> Disk:

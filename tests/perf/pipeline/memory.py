@@ -10,7 +10,8 @@ from tests.perf.pipeline.processes import KEY, child, until, usage
 from tests.perf.pipeline.wirings import Stack, Wiring
 
 LONGEST_SECONDS = 24 * 3600.0
-WINDOW_REQUESTS = 1000  # events in a request
+LOOK_SECONDS = 0.5
+SIZE = 1000  # events in a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,15 @@ def measure(wiring: Wiring, lines: Path, events: int) -> Memory:
     """Send the same events over and over under new ids, through the whole stack."""
     # The log would grow beyond the disk otherwise; what was processed may go at once.
     with wiring.stack("memory", EVENT_LOG_RETENTION_HOURS="0") as stack:
-        words = (stack.ingest.events_url, KEY, lines, "--fresh", events, "--size", WINDOW_REQUESTS)
-        with child("load", *words, "--connections", CONNECTIONS[WINDOW_REQUESTS]) as load:
+        words = (stack.ingest.events_url, KEY, lines, "--fresh", events, "--size", SIZE)
+        with child("load", *words, "--connections", CONNECTIONS[SIZE]) as load:
             # Its pipe must be read, and it prints only at the end.
             reading = threading.Thread(target=load.communicate)
             reading.start()
-            until(lambda: stack.stored() >= events // 10, "a tenth is stored", LONGEST_SECONDS)
+            patience = LONGEST_SECONDS, LOOK_SECONDS
+            until(lambda: stack.stored() >= events // 10, "a tenth is stored", *patience)
             early = _held(stack)
-            until(lambda: stack.stored() >= events, "all is stored", LONGEST_SECONDS)
+            until(lambda: stack.stored() >= events, "all is stored", *patience)
             late = _held(stack)
             reading.join()
     return Memory(events, early, late)

@@ -179,13 +179,15 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
+def until(
+    holds: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, every: float = 0.05
+) -> None:
     """Poll. Raises: RuntimeError."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise RuntimeError(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def end(process: "subprocess.Popen[Any]") -> None:

@@ -15,7 +15,7 @@ from tests.perf.pipeline.processes import (
 )
 from tests.perf.pipeline.wirings import Wiring
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
 _LONGEST_SECONDS = 600.0
 
 
