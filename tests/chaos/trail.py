@@ -16,14 +16,20 @@ for gone in sys.argv[2:]:
     client.command(
         f"ALTER TABLE events DELETE WHERE event_id = '{gone}'", settings={"mutations_sync": "1"}
     )
+def values(query):  # of a projection, in any order of rows, states of aggregates finished
+    inner = "(" + query.replace(" GROUP BY ", " FROM events GROUP BY ") + ")"
+    columns = client.query("DESCRIBE " + inner).result_rows
+    return "SELECT arraySort(groupArray(tuple(" + ", ".join(
+        f"finalizeAggregation(`{name}`)" if kind.startswith("AggregateFunction") else f"`{name}`"
+        for name, kind, *_ in columns
+    ) + "))) FROM " + inner
 print(json.dumps([
     [name, forced == plain]
     for name, query in client.query(
         "SELECT name, query FROM system.projections"
         " WHERE database = 'mcp' AND table = 'events' AND type = 'Aggregate'"
     ).result_rows
-    for sql in ["SELECT arraySort(groupArray(tuple(*))) FROM ("
-        + query.replace(" GROUP BY ", " FROM events GROUP BY ") + ")"]
+    for sql in [values(query)]
     for forced in [client.query(sql, settings={"force_optimize_projection": 1}).result_rows]
     for plain in [client.query(sql, settings={"optimize_use_projections": 0}).result_rows]
 ]))
