@@ -17,7 +17,7 @@ from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
 
-EVENT_TIMES_END: Final = 5_680_281_600  # 2150-01-01; the store's days end in 2149
+EVENT_TIMES_END: Final = 4_291_747_200  # 2106-01-01; the store's minutes end in 2106
 
 # A record with this header, whatever its value, counts as resent; so does `"resent": true`.
 RESENT_HEADER: Final = "mcp-sentinel-resent"
@@ -195,6 +195,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Args:
         event_time: aware; stored to the millisecond.
+        event_id: a UUID; comes back in lower case, with dashes.
         payload: JSON text, as it came.
         declared_tool: `tool_name`, or empty where the server does not declare it.
         outcome_of: event_id of the `mcp.request` that an `mcp.response` belongs to.
@@ -275,6 +276,9 @@ class GatewayRun:
 class Hole:
     """A range of sequences, ends included, between two that are stored.
 
+    No number of it is stored, whatever its time. It belongs to the time of the event behind
+    it, so that nothing falls between two times that touch.
+
     Args:
         at: time of the event behind it.
     """
@@ -286,28 +290,54 @@ class Hole:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """A step that brings the store's schema up to date.
+
+    Args:
+        name: of a migration, or of the setting that asks for it.
+        statements: SQL.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+
+
 class EventStore(Protocol):
     """The queryable store of events. Blocking: call it from a thread.
 
     All methods raise Retryable when the store is away.
     """
 
+    def pending(self) -> Sequence[SchemaChange]:
+        """What `migrate` would change, in order. Changes nothing. Raises: Invalid."""
+
     def migrate(self) -> None:
-        """Bring the schema up to date; safe to call from several processes at once."""
+        """Bring the schema up to date; safe to call from several processes at once.
+
+        Raises: Invalid: a migration was changed after it had been applied.
+        """
 
     def ping(self) -> None:
         """Raises: Retryable when it cannot be used."""
 
     def last_offset(self, topic_id: UUID, partition: int) -> int:
-        """The greatest offset of that partition that is stored; -1 when none is."""
+        """The greatest offset of that partition that is stored; -1 when none is.
+
+        It waits for the inserts, of whatever process, that run when it is called.
+        """
 
     def present(self, topic_id: UUID, partition: int, first: int, last: int) -> frozenset[int]:
-        """Offsets of that partition in [first, last] that are stored already."""
+        """Offsets of that partition in [first, last] that are stored already.
+
+        After an insert of this process failed, it waits until that one is over.
+        """
 
     def insert(self, rows: Sequence[StoredEvent]) -> None:
         """Store rows; after an error any part of them may be there: ask `present`.
 
-        It ends, one way or the other, well before a consumer's session would time out.
+        It ends within a time limit. What a server still does then, or does for a process that
+        died, `last_offset` and `present` wait for.
 
         Raises:
             Invalid: the store cannot take a row as it is.
@@ -316,10 +346,12 @@ class EventStore(Protocol):
     def known_event_ids(
         self, event_ids: Sequence[str], since: datetime, until: datetime
     ) -> frozenset[str]:
-        """Which of these ids are stored, among events of that time."""
+        """Which of these ids are stored, among events of that time; spelt as they were asked."""
 
     def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
         """Ids of stored events that came marked as resent, from that partition and time on.
+
+        In the usual spelling, lower case with dashes.
 
         An original that arrives after its marked copy is told by them.
         """
@@ -339,7 +371,9 @@ class EventStore(Protocol):
     def holes(
         self, since: datetime, until: datetime, limit: int, gateway_start: str = ""
     ) -> Sequence[Hole]:
-        """Missing sequences between events of that time, by producer and start, oldest start first.
+        """Missing sequences in front of events of that time, oldest start first.
+
+        The first of those events is compared with the stored one before it, of whatever time.
 
         Args:
             gateway_start: of this start alone; empty for all.
