@@ -119,11 +119,15 @@ async def test_a_commit_after_the_partitions_went_is_a_conflict(broker: KafkaBro
 
 
 async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:
-    """Away means Retryable, in bounded time; afterwards all goes on, with nothing lost."""
-    place = KafkaPlace(broker, timeout_seconds=2.0)
-    async with opened(place) as log:
-        member = Member(log.consumer("g"))
+    """Away means Retryable, in bounded time; afterwards all goes on, with nothing lost.
+
+    A member and a log can be stopped meanwhile; what waits in that log is given up.
+    """
+    place, left = KafkaPlace(broker, timeout_seconds=2.0), KafkaPlace(broker, timeout_seconds=1.0)
+    async with opened(place) as log, opened(left) as left_log:
+        member, leaving = Member(log.consumer("away")), Member(left_log.consumer("leaving"))
         await member.consumer.start(member)
+        await leaving.consumer.start(leaving)
         await log.append([Message(b"before")])
         assert [r.value for r in await member.consumer.fetch(9, WAIT_SECONDS)] == [b"before"]
         broker.kill()
@@ -140,6 +144,10 @@ async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:
                     with pytest.raises(Retryable):
                         await work()
                 assert await member.consumer.fetch(9, 0.1) == []
+                with pytest.raises(Retryable):
+                    await left_log.append([Message(b"given up")])
+                await leaving.consumer.stop()
+                await left_log.stop()
         finally:
             broker.start()
         await until_it_works(log, b"after")
@@ -151,23 +159,6 @@ async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:
         assert b"refused at once" not in values
         await log.ping()
         await member.consumer.stop()
-
-
-async def test_a_member_and_a_log_stop_while_the_broker_is_away(broker: KafkaBroker) -> None:
-    """In bounded time, and what waits is given up."""
-    place = KafkaPlace(broker, timeout_seconds=1.0)
-    async with opened(place) as log:
-        member = Member(log.consumer("g"))
-        await member.consumer.start(member)
-        broker.kill()
-        try:
-            with pytest.raises(Retryable):
-                await log.append([Message(b"given up")])
-            async with asyncio.timeout(WAIT_SECONDS):
-                await member.consumer.stop()
-                await log.stop()
-        finally:
-            broker.start()
 
 
 async def test_records_that_were_deleted_before_they_were_read(broker: KafkaBroker) -> None:

@@ -6,10 +6,11 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 JARS: Final = ROOT / "build/kafka/jars"  # copied by `make build/kafka/installed`
@@ -25,20 +26,36 @@ class KafkaBroker:
     Args:
         folder: made and formatted here when it holds no broker yet.
         properties: more of server.properties, as Kafka names them.
+        protocol: of the clients; with another than PLAINTEXT they have a listener of their own,
+            named CLIENTS.
+        users: passwords by name, for SCRAM-SHA-512.
 
     Attributes:
         address: `host:port` for clients.
         log: what it prints, of all its starts.
     """
 
-    def __init__(self, folder: Path, properties: dict[str, str] | None = None) -> None:
-        port, controller_port = _free_ports(2)
-        self.address = f"127.0.0.1:{port}"
+    def __init__(
+        self,
+        folder: Path,
+        properties: Mapping[str, str] = MappingProxyType({}),
+        protocol: str = "PLAINTEXT",
+        users: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        port, controller_port, clients_port = _free_ports(3)
+        own_listener = protocol != "PLAINTEXT"
+        self.address = f"127.0.0.1:{clients_port if own_listener else port}"
+        self._users = users
         self.log = folder / "broker.log"
         self._folder, self._config = folder, folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        lines = _properties(port, controller_port, folder / "data") | (properties or {})
+        lines = _properties(port, controller_port, folder / "data")
+        if own_listener:
+            lines["listener.security.protocol.map"] += f",CLIENTS:{protocol}"
+            for name in ("listeners", "advertised.listeners"):
+                lines[name] += f",CLIENTS://{self.address}"
+        lines |= properties
         self._config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
     @property
@@ -85,6 +102,8 @@ class KafkaBroker:
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         words = [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", "format"]
+        for name, password in self._users.items():
+            words += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run(
             [*words, f"--cluster-id={cluster}", "-c", str(self._config)],
             capture_output=True,
@@ -101,9 +120,9 @@ class KafkaBroker:
 
 
 @contextmanager
-def running_broker(folder: Path, properties: dict[str, str] | None = None) -> Iterator[KafkaBroker]:
-    """A started broker; killed at the end, whatever happened to it meanwhile."""
-    broker = KafkaBroker(folder, properties)
+def running_broker(folder: Path, *more: Any, **settings: Any) -> Iterator[KafkaBroker]:
+    """A started broker; killed at the end, whatever happened to it meanwhile. Args: as its."""
+    broker = KafkaBroker(folder, *more, **settings)
     try:
         broker.start()
         yield broker
