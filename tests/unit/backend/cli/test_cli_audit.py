@@ -4,8 +4,10 @@ import re
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from backend.cli.audit import show, span
+from backend.cli.main import sentinel
 
 
 def start(verdict: str = "complete", **members: Any) -> dict[str, Any]:
@@ -142,3 +144,12 @@ def test_it_fits_the_terminal(
 def test_ranges_are_short(ends: tuple[int, int], shown: str) -> None:
     """One number is one number."""
     assert span(*ends) == shown
+
+
+@pytest.mark.parametrize("words", [["--since", "1x"], ["--until", "soon"]])
+def test_a_wrong_moment_is_a_wrong_option(words: list[str]) -> None:
+    """Nobody is asked."""
+    api = ["--api", "http://127.0.0.1:1"]
+    result = CliRunner().invoke(sentinel, ["audit", "completeness", *words, *api])
+    assert result.exit_code == 2
+    assert "write it like 1h30m" in result.stderr
