@@ -25,15 +25,29 @@ class HttpUnit:
     Args:
         name: of the component.
         port: 0 lets the system choose; `port` tells which, once ready.
+        inflates: bodies reach the application without their Content-Encoding.
     """
 
-    def __init__(self, name: str, new_app: Callable[[], web.Application], host: str, port: int):
+    def __init__(
+        self,
+        name: str,
+        new_app: Callable[[], web.Application],
+        host: str,
+        port: int,
+        *,
+        inflates: bool = True,
+    ) -> None:
         self.name, self._new_app = name, new_app
-        self._host, self._asked = host, port
+        self._host, self._asked, self._inflates = host, port, inflates
         self.port = 0
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        runner = web.AppRunner(self._new_app(), access_log=None, shutdown_timeout=CLOSE_SECONDS)
+        runner = web.AppRunner(
+            self._new_app(),
+            access_log=None,
+            shutdown_timeout=CLOSE_SECONDS,
+            auto_decompress=self._inflates,
+        )
         await runner.setup()
         try:
             listening = _listen(self.name, self._host, self._asked)

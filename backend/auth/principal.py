@@ -36,8 +36,8 @@ class Origins:
     namespaces: frozenset[str]
     servers: frozenset[tuple[str, str]] = frozenset()
 
-    def hold(self, namespace: object, server: object) -> bool:
-        """Whether an event of that server may be sent; what names none never is."""
+    def hold(self, namespace: str, server: str) -> bool:
+        """Whether events of that server may be sent."""
         if self.servers:
             return (namespace, server) in self.servers
         return namespace in self.namespaces

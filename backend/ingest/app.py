@@ -2,27 +2,52 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from backend.auth.principal import Scope, Verifier, credentials_of
-from backend.ingest.envelopes import BadJson, TooLarge, messages_of
+from backend.auth.principal import Principal, Scope, Verifier, credentials_of
+from backend.ingest.bodies import (
+    ENCODINGS,
+    Hold,
+    Room,
+    encoding_of,
+    inflate,
+    is_lines,
+    read_body,
+)
+from backend.ingest.envelopes import MAX_AHEAD_SECONDS, Reception, messages_of
+from backend.ingest.refusals import NotEnqueued, Refused, bad_json
 from backend.metrics import IngestMetrics
 from backend.operations import Ready, health_routes, metrics_route
 from backend.ports import EventLog, Headers, Message
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
-from extauthz.core.errors import Invalid, SentinelError
+from extauthz.core.errors import Retryable, SentinelError
 
-NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson"})
-PARSE_INLINE_BYTES: Final = 64 << 10  # more is parsed in a thread
+PARSE_INLINE_BYTES: Final = 256 << 10  # more is parsed in a thread
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
-MISSING_FIELDS: Final = ("source", "event_type", "payload")
 
 _log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What requests may cost.
+
+    Args:
+        request_bytes: one request, inflated.
+        held_bytes: all requests that are being answered.
+        wait_seconds: for the event log.
+    """
+
+    request_bytes: int
+    held_bytes: int
+    wait_seconds: float
 
 
 def create_app(
@@ -32,32 +57,23 @@ def create_app(
     ready: Ready,
     metrics: IngestMetrics,
     clock: Callable[[], float],
+    monotonic: Callable[[], float],
     new_id: Callable[[], str],
-    max_request_bytes: int,
+    limits: Limits,
 ) -> web.Application:
-    """The application; it holds nothing but what it is given."""
+    """The application; its server must leave bodies as they come (`auto_decompress=False`).
+
+    Args:
+        clock: seconds since the epoch.
+        monotonic: seconds, never set back.
+        new_id: makes a UUIDv7.
+    """
+    intake = _Intake(log, metrics, limits, clock=clock, monotonic=monotonic, new_id=new_id)
 
     async def post_events(request: web.Request) -> web.Response:
-        principal = verifier.verify(credentials_of(request.headers))
+        principal = verifier.verify(credentials_of(request.headers), request.remote or "")
         principal.require(Scope.INGEST)
-        lines = _is_ndjson(request)
-        body = await _body(request)
-
-        def read() -> list[Message]:
-            return messages_of(
-                body,
-                lines=lines,
-                producer=principal.name,
-                now=clock(),
-                new_id=new_id,
-                headers=_trace(request),
-            )
-
-        small = len(body) <= PARSE_INLINE_BYTES
-        messages = read() if small else await asyncio.to_thread(read)
-        with metrics.append_seconds.time():
-            await log.append(messages)
-        metrics.events.inc(len(messages))
+        await intake.take(request, principal)
         return web.json_response({"ok": True}, status=HTTPStatus.ACCEPTED)
 
     @web.middleware
@@ -67,49 +83,129 @@ def create_app(
             metrics.requests.labels(str(response.status)).inc()
         return response
 
-    app = web.Application(middlewares=[answer_errors], client_max_size=max_request_bytes)
+    app = web.Application(middlewares=[answer_errors])
     app.router.add_post("/events", post_events)
     app.add_routes([*health_routes(ready), metrics_route(metrics.registry)])
     return app
 
 
+class _Intake:
+    """Takes requests' events into the log."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        metrics: IngestMetrics,
+        limits: Limits,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._log, self._metrics, self._limits = log, metrics, limits
+        self._clock, self._monotonic, self._new_id = clock, monotonic, new_id
+        self._began, self._since = clock(), monotonic()
+        self._room = Room(limits.held_bytes)
+        self._parsing = asyncio.Semaphore(1)  # in a thread; two would only share the time of one
+        self._appends: set[asyncio.Task[None]] = set()  # the loop itself would let go of them
+        metrics.held.set_function(lambda: self._room.held_bytes)
+
+    async def take(self, request: web.Request, sender: Principal) -> None:
+        """Return once the log has all events of the request.
+
+        Raises:
+            Refused, NotYours: naming what is wrong with it.
+            Busy, NotEnqueued: they must be sent again.
+        """
+        lines, encoding = is_lines(request), encoding_of(request)
+        with ExitStack() as until_appended:
+            hold = Hold(self._room)
+            until_appended.callback(hold.release)
+            body = await self._body(request, hold)
+            reception = self._reception(request, sender)
+
+            def read(plain: bytes) -> list[Message]:
+                hold.grow(len(plain))  # messages hold the events once more
+                return messages_of(plain, lines=lines, reception=reception)
+
+            def read_encoded() -> list[Message]:
+                most = self._limits.request_bytes
+                hold.grow(most)
+                plain = inflate(body, encoding, most)
+                hold.shrink(most - len(plain))
+                return read(plain)
+
+            if encoding or len(body) > PARSE_INLINE_BYTES:
+                async with self._parsing:
+                    work = read_encoded if encoding else lambda: read(body)
+                    messages = await asyncio.to_thread(work)
+            else:
+                messages = read(body)
+            until_appended.pop_all()
+            await self._append(messages, hold)
+
+    async def _body(self, request: web.Request, hold: Hold) -> bytes:
+        try:
+            return await read_body(request, hold, self._limits.request_bytes)
+        except web.RequestPayloadError as error:
+            raise bad_json("", "the body is not what its headers say", "send it whole") from error
+
+    def _reception(self, request: web.Request, sender: Principal) -> Reception:
+        now = self._clock()
+        # A clock that was set back must not make every event one of the future.
+        at_least = self._began + self._monotonic() - self._since
+        latest = max(now, at_least) + MAX_AHEAD_SECONDS
+        return Reception(sender, now, latest, self._new_id, _trace(request))
+
+    async def _append(self, messages: Sequence[Message], hold: Hold) -> None:
+        """Wait for a bounded time; what the log is still busy with keeps its room."""
+        append = asyncio.create_task(self._log.append(messages))
+        self._appends.add(append)
+        append.add_done_callback(self._appends.discard)
+        append.add_done_callback(lambda _: hold.release())
+        with self._metrics.append_seconds.time():
+            await asyncio.wait({append}, timeout=self._limits.wait_seconds)
+        if not append.done():
+            append.add_done_callback(_tell_late)
+            raise NotEnqueued("the event log is slow to take the events; send them again later")
+        try:
+            append.result()
+        except Retryable as error:
+            raise NotEnqueued(str(error)) from error
+        self._metrics.events.inc(len(messages))
+
+
+def _tell_late(append: asyncio.Task[None]) -> None:
+    if not append.cancelled() and (error := append.exception()):
+        _log.warning("events were not taken, as their sender was told", extra={"why": str(error)})
+
+
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except web.HTTPException as error:  # aiohttp's own: 404, 405, 413
+    except web.HTTPException as error:  # aiohttp's own: 404, 405, 408
         return _response(
             problem_of_status(error.status),
             {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {},
         )
+    except Refused as error:
+        problem = Problem(error.status, error.code, str(error), error.field)
+        return _response(problem, _accepted(error))
+    except NotEnqueued as error:
+        return _response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "enqueue_failed", str(error)))
     except SentinelError as error:
-        return _response(_problem(error))
+        return _response(problem_of(error))
     except Exception as error:  # the only broad catch: a bug answers 500 and is logged
         _log.exception("request failed", extra={"path": request.path})
         return _response(problem_of(error))
 
 
-async def _body(request: web.Request) -> bytes:
-    try:
-        return await request.read()
-    except web.RequestPayloadError as error:  # cut short, or not in its Content-Encoding
-        raise BadJson("", "the body is not what its headers say", "send it whole") from error
-
-
-def _problem(error: SentinelError) -> Problem:
-    """As `problem_of`, with the codes that producers know ingest by."""
-    problem = problem_of(error)
-    match error:
-        case TooLarge():
-            status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"
-        case BadJson():
-            status, code = problem.status, "invalid_json"
-        case Unsupported():
-            status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"
-        case Invalid() if error.field.rpartition(".")[2] in MISSING_FIELDS:
-            status, code = problem.status, "missing_fields"
-        case _:
-            return problem
-    return Problem(status, code, problem.detail, problem.field)
+def _accepted(error: Refused) -> dict[str, str]:
+    """What would be read instead (RFC 9110, section 15.5.16)."""
+    is_encoding = error.status is HTTPStatus.UNSUPPORTED_MEDIA_TYPE and (
+        error.field == "Content-Encoding"
+    )
+    return {"Accept-Encoding": ", ".join(ENCODINGS)} if is_encoding else {}
 
 
 def _response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
@@ -121,28 +217,10 @@ def _response(problem: Problem, headers: dict[str, str] | None = None) -> web.Re
     )
 
 
-class Unsupported(Invalid):
-    """A content type that ingest does not read."""
-
-
-def _is_ndjson(request: web.Request) -> bool:
-    if "Content-Type" not in request.headers:
-        return False
-    kind = request.content_type
-    if kind in NDJSON:
-        return True
-    if kind == "application/json" or kind.endswith("+json"):
-        return False
-    raise Unsupported(
-        "Content-Type",
-        f"`{kind[:64]}` is not read here",
-        "send application/json or application/x-ndjson",
-    )
-
-
 def _trace(request: web.Request) -> Headers:
+    """Trace context, as headers of records."""
     return tuple(
-        (name, request.headers[name].encode("utf-8", "replace"))
+        (name, ", ".join(request.headers.getall(name)).encode("utf-8", "surrogateescape"))
         for name in TRACE_HEADERS
         if name in request.headers
     )
