@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import aiohttp
 import pytest
@@ -52,8 +53,12 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def event(event_id: str, **members: Any) -> dict[str, Any]:
-    plain = {"event_id": event_id, "source": "s", "event_type": "mcp.request", "payload": {}}
+def id_of(name: str) -> str:
+    return str(uuid5(NAMESPACE_OID, name))
+
+
+def event(name: str, **members: Any) -> dict[str, Any]:
+    plain = {"event_id": id_of(name), "source": "s", "event_type": "mcp.request", "payload": {}}
     return plain | members
 
 
@@ -84,9 +89,9 @@ async def stored(http: aiohttp.ClientSession, environ: dict[str, str]) -> list[d
         return events
 
 
-async def caught_up(http: aiohttp.ClientSession, environ: dict[str, str], ids: set[str]) -> None:
+async def caught_up(http: aiohttp.ClientSession, environ: dict[str, str], name: str) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not ids <= {e["event_id"] for e in await stored(http, environ)}:
+        while id_of(name) not in {e["event_id"] for e in await stored(http, environ)}:
             await asyncio.sleep(0.05)
 
 
@@ -95,16 +100,17 @@ async def test_an_event_s_way(http: aiohttp.ClientSession, environ: dict[str, st
     settings, stop = config.load(Settings, environ), asyncio.Event()
     running = asyncio.create_task(wiring.run(settings, "all", stop))
     await ready(http, environ)
-    call = event("a", payload={"decision_id": "a", "server": "shop"})
+    call = event("a", payload={"decision_id": id_of("a"), "server": "shop"})
     assert await post(http, environ, call) == 202
-    await caught_up(http, environ, {"a"})
-    outcome = event("b", event_type="mcp.response", payload={"decision_id": "a", "status": 200})
+    await caught_up(http, environ, "a")
+    outcome = event("b", event_type="mcp.response", payload={"decision_id": id_of("a"), "status": 200})
     assert await post(http, environ, [outcome, event("c")]) == 202
-    await caught_up(http, environ, {"c"})
+    await caught_up(http, environ, "c")
     shown = {e["event_id"]: e for e in await stored(http, environ)}
-    assert set(shown) == {"a", "c"}
-    assert shown["a"]["payload"] == {"decision_id": "a", "server": "shop", "status": 200}
-    assert shown["a"]["producer"].startswith("key-")
+    assert set(shown) == {id_of("a"), id_of("c")}
+    joined = shown[id_of("a")]
+    assert joined["payload"] == {"decision_id": id_of("a"), "server": "shop", "status": 200}
+    assert joined["producer"].startswith("key-")
 
     assert await post(http, environ, [event(f"late{n}") for n in range(50)]) == 202
     stop.set()
@@ -138,11 +144,11 @@ async def pour(
     """Post until the backend is gone; `taken` holds what was answered 202."""
     number = 0
     while True:
-        ids = [f"{prefix}-{number}-{n}" for n in range(3)]
+        names = [f"{prefix}-{number}-{n}" for n in range(3)]
         number += 1
         try:
-            if await post(http, environ, [event(i) for i in ids]) == 202:
-                taken.update(ids)
+            if await post(http, environ, [event(name) for name in names]) == 202:
+                taken.update(map(id_of, names))
         except aiohttp.ClientError:
             return
 
@@ -166,7 +172,7 @@ async def test_kill_9_loses_and_doubles_nothing(
     process = start(environ)
     await ready(http, environ)
     await post(http, environ, event("last"))
-    await caught_up(http, environ, {"last"})
+    await caught_up(http, environ, "last")
     ids = [e["event_id"] for e in await stored(http, environ)]
     assert len(ids) < 1000, "the test's own bound: one page must hold everything"
     assert taken <= set(ids)
