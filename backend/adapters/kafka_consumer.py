@@ -17,7 +17,6 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
-    KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
@@ -31,7 +30,7 @@ PARTITION_BYTES: Final = 4 << 20  # of one partition in one answer; it is held i
 ANSWER_BYTES: Final = 32 << 20
 SLICE_SECONDS: Final = 0.5  # how soon a waiting fetch sees partitions that came
 HEARTBEATS: Final = 3  # in a session
-REBALANCE_SECONDS: Final = 30.0  # for a running insert to end before its partitions go
+REBALANCE_SECONDS: Final = 20.0  # for a running insert to end before its partitions go
 NEVER_MS: Final = 7 * 86_400_000  # a member that waits for the store keeps its partitions
 
 _log = logging.getLogger(__name__)
@@ -124,9 +123,11 @@ class KafkaConsumer:
 
     async def _join(self) -> None:
         """Enter the group, and wait until it says which partitions are ours."""
+        # The answer to a request to join comes when the others have let go.
+        patience = self._settings.timeout_seconds + REBALANCE_SECONDS
         self._came.clear()
         self._client = client = AIOKafkaConsumer(
-            **self._settings.connection(),
+            **self._settings.connection() | {"request_timeout_ms": int(patience * 1000)},
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",  # where to begin is decided here, never silently
@@ -140,8 +141,7 @@ class KafkaConsumer:
         client.subscribe([self._settings.topic], listener=_Listener(self))
         try:
             with translated("the event log cannot be read"):
-                # The other members may end what they do first.
-                async with asyncio.timeout(self._settings.timeout_seconds + REBALANCE_SECONDS):
+                async with asyncio.timeout(patience):
                     await client.start()
                     await self._came.wait()
         except BaseException:
@@ -234,9 +234,8 @@ class KafkaConsumer:
                         timeout_ms=int(wait_seconds * 1000), max_records=most
                     )
         except Retryable as error:
-            if isinstance(error.__cause__, TimeoutError):
+            if isinstance(error.__cause__, TimeoutError) or await self._begins_again(error):
                 return []
-            await self._look_again(error)
             raise
         return [
             Record(
@@ -250,16 +249,17 @@ class KafkaConsumer:
             for each in its
         ]
 
-    async def _look_again(self, error: Retryable) -> None:
-        """Where the offset to read does not exist, begin anew; else leave and join again."""
+    async def _begins_again(self, error: Retryable) -> bool:
+        """Where the next offset does not exist, look where to begin; else join anew, later."""
         cause = error.__cause__
         if isinstance(cause, NoOffsetForPartitionError):
-            return  # from before the first seek
+            return True  # from before the partition was told of
         await self._revoke()
         if isinstance(cause, OffsetOutOfRangeError) and self._client is not None:
             self.arrive(self._client.assignment())
-        elif isinstance(cause, KafkaError):
-            await self._leave()
+            return True
+        await self._leave()
+        return False
 
     def _joined(self) -> AIOKafkaConsumer:
         if self._client is None:
