@@ -1,6 +1,6 @@
 """`/audit/completeness`: whether the audit trail is whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from extauthz.core.times import format_instant
 
 DEFAULT_SINCE: Final = "1h"
 MOST_STARTS: Final = 1_000  # listed; the worst come first, and totals count them all
+LARGEST: Final = (1 << 64) - 1  # what orjson writes
 _PARAMETERS: Final = frozenset({"since", "until"})
 
 
@@ -62,12 +63,10 @@ def described(found: Survey) -> dict[str, Any]:
         "totals": {
             "starts": len(starts),
             "present": sum(start.run.present for start in starts if start.run),
-            "missing": sum(
-                start.explained + start.settling + start.unexplained for start in starts
-            ),
-            "explained": sum(start.explained for start in starts),
-            "settling": sum(start.settling for start in starts),
-            "unexplained": sum(start.unexplained for start in starts),
+            "missing": _total(start.missed for start in starts),
+            "explained": _total(start.explained for start in starts),
+            "settling": _total(start.settling for start in starts),
+            "unexplained": _total(start.unexplained for start in starts),
             "duplicates": sum(start.duplicates for start in starts),
             "silent": sum(start.tail is Tail.SILENT for start in starts),
             "unnumbered": sum(run.rows for run in found.unnumbered),
@@ -106,7 +105,7 @@ def _start(start: Start) -> dict[str, Any]:
         "last": run.last if run else 0,
         "end": start.end,
         "present": run.present if run else 0,
-        "missing": start.explained + start.settling + start.unexplained,
+        "missing": start.missed,
         "explained": start.explained,
         "settling": start.settling,
         "unexplained": start.unexplained,
@@ -141,6 +140,11 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "event_id": gap.event.event_id,
         "told_by": gap.event.gateway_start,
     }
+
+
+def _total(numbers: Iterable[int]) -> int:
+    """Their sum; whoever may send events may send a number that makes it larger than JSON's."""
+    return min(sum(numbers), LARGEST)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -32,7 +32,7 @@ class Evidence:
     Args:
         since, until: time of the events that `runs` and `holes` are about.
         runs: one for each producer and start.
-        holes: between stored events.
+        holes: in front of stored events of that time.
         is_cut: there are more holes than these.
         gaps: told at `since` or later.
         endings: of earlier starts, told at `since` or later.
@@ -124,11 +124,13 @@ class _Case:
             else:  # how many it had before is not this window's question
                 yield from ((span, False) for span in joined(gap.span for gap in self.gaps))
             return
-        if run.first > 1 and self.evidence.holds_beginning(self.key):
-            yield (1, run.first - 1), self._is_settling(run.first_at)
-        for hole in self.holes:
-            if hole.last < run.last:  # else it was found after the run was read
-                yield (hole.first, hole.last), self._is_settling(hole.at)
+        # What came behind the run's last was stored after the run had been read.
+        holes = [hole for hole in self.holes if hole.last < run.last]
+        for hole in holes:
+            yield (hole.first, hole.last), self._is_settling(hole.at)
+        if self.evidence.holds_beginning(self.key):
+            for span in left((1, run.first - 1), ((hole.first, hole.last) for hole in holes)):
+                yield span, self._is_settling(run.first_at)
         if end > run.last:
             yield (run.last + 1, end), self._is_tail_settling()
 
@@ -175,7 +177,11 @@ class _Case:
         run = self.run
         if run is None or not self.evidence.is_cut or self.key in self.evidence.absent:
             return 0
-        listed = sum(hole.last - hole.first + 1 for hole in self.holes if hole.last < run.last)
+        listed = sum(
+            hole.last - hole.first + 1
+            for hole in self.holes
+            if run.first < hole.first and hole.last < run.last
+        )
         return max(0, run.last - run.first + 1 - run.present - listed)
 
 

@@ -19,7 +19,7 @@ def shared(span: Span, others: Iterable[Span]) -> list[Span]:
 
 def left(span: Span, others: Iterable[Span]) -> list[Span]:
     """The parts of `span` that lie in none of `others` (in any order)."""
-    parts = [span]
+    parts = [span] if span[0] <= span[1] else []
     for low, high in others:
         parts = [
             part

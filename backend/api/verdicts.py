@@ -126,6 +126,11 @@ class Start:
         found = (each.count for each in self.missing if not each.gap and not each.is_settling)
         return sum(found) + self.unlisted
 
+    @property
+    def missed(self) -> int:
+        """How many are missing in all."""
+        return self.explained + self.settling + self.unexplained
+
     def missing_in(self, gap: Gap) -> int:
         """How many of the gap's range are missing; it may claim some that arrived."""
         return size(

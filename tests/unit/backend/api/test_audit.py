@@ -57,7 +57,7 @@ def send(store: ClickHouseStore) -> Send:
             is_start = kind == "mcp.request" and number == 1
             rows.append(
                 StoredEvent(
-                    event_time=first_at + timedelta(seconds=number),
+                    event_time=first_at + timedelta(seconds=min(number, 1000)),
                     event_id=str(UUID(int=0x7000 << 64 | 1 << 63 | offset)),
                     source="mcp-proxy",
                     event_type="gateway.start" if is_start else kind,
@@ -192,6 +192,16 @@ def test_a_clock_that_was_set_makes_no_holes(client: FlaskClient, send: Send) ->
     assert [(h["first"], h["last"]) for h in start["holes"]] == [(5, 5)]
     send([5], first_at=BEGAN + timedelta(hours=9))
     assert asked(client)["verdict"] == "complete"
+
+
+def test_a_monstrous_number_breaks_no_report(client: FlaskClient, send: Send) -> None:
+    """Whoever may send events may send any number; the others' starts are still told of."""
+    for number in range(3):
+        send([1], start=start_id(BEGAN, number))
+        send([(1 << 63) - 1 - number], start=start_id(BEGAN, number))
+    report = asked(client)
+    assert (report["verdict"], report["totals"]["starts"]) == ("holes", 3)
+    assert report["totals"]["missing"] == (1 << 64) - 1
 
 
 def test_two_windows_that_touch_see_every_hole(client: FlaskClient, send: Send) -> None:

@@ -279,6 +279,16 @@ def test_what_is_stored_at_another_time_is_not_missing() -> None:
     assert [(m.first, m.last) for m in start.missing] == [(3, 3), (7, 7)]
 
 
+def test_what_is_missing_in_front_is_counted_once() -> None:
+    """The store tells of holes between numbers of all times."""
+    run, _ = stored([8, 9])
+    (start,) = judged((run, [Hole("p", RUNNING, 5, 7, LONG_AGO)]))
+    assert sorted((m.first, m.last) for m in start.missing) == [(1, 4), (5, 7)]
+    run, _ = stored([8, 9], start=OLDER)
+    (start,) = judged((run, [Hole("p", OLDER, 5, 7, LONG_AGO)]))
+    assert [(m.first, m.last) for m in start.missing] == [(5, 7)]
+
+
 def test_holes_that_were_not_read_are_an_alarm() -> None:
     """Nothing explains what nobody looked at."""
     run, holes = stored([1, 3, 5])
