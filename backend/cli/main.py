@@ -18,6 +18,7 @@ COMMANDS = {
     "policy": "backend.cli.policy:policy",
     "access": "backend.cli.grants:access",
     "decide": "backend.cli.decide:decide",
+    "keys": "backend.cli.keys:keys",
     "replay": "backend.cli.replay:replay",
 }
 RUNTIME_COMMANDS = {"status": COMMANDS["status"]}

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from backend.cli.main import COMMANDS, mcp_runtime, sentinel
 
-GROUPS = {"policy", "access", "audit", "dlq"}
+GROUPS = {"policy", "access", "audit", "dlq", "keys"}
 
 
 def test_help_lists_every_command_and_the_exit_codes() -> None:
@@ -22,7 +22,7 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
     [
         *sorted(COMMANDS.keys() - GROUPS),
         *("policy check", "policy render", "access grant list", "access session get"),
-        *("audit completeness", "dlq list", "dlq show", "dlq retry", "dlq drop"),
+        *("audit completeness", "dlq list", "dlq show", "dlq retry", "dlq drop", "keys new"),
     ],
 )
 def test_every_command_has_json(name: str) -> None:
