@@ -5,10 +5,11 @@ bytes go through as they came. What these do not take (a member of another type,
 name, a payload that is no object) is read slowly and leniently, or refused with a reason.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import msgspec
 import orjson
@@ -71,6 +72,7 @@ class _PayloadAlone(msgspec.Struct, gc=False):
     payload: msgspec.Raw
 
 
+_is_plain_uuid: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _envelope_of: Final = msgspec.json.Decoder(_Envelope).decode
 _members_of: Final = msgspec.json.Decoder(_Members).decode
 _payload_of: Final = msgspec.json.Decoder(_PayloadAlone).decode
@@ -113,6 +115,8 @@ def _read_quickly(record: Record) -> StoredEvent:
     members = _members_of(envelope.payload)
     if not envelope.source.strip() or not envelope.event_type.strip():
         raise Invalid("", "blank")
+    if envelope.event_id and not _is_plain_uuid(envelope.event_id):
+        raise Invalid("event_id", "in another spelling, or no UUID")
     at = record.position
     is_outcome = envelope.event_type == EventType.RESPONSE
     return StoredEvent(
@@ -158,7 +162,7 @@ def _read_slowly(record: Record) -> StoredEvent:
     is_outcome = envelope["event_type"] == EventType.RESPONSE
     return StoredEvent(
         event_time=datetime.fromtimestamp(seconds, UTC),
-        event_id=envelope.get("event_id") or _id_at(at),
+        event_id=_uuid(envelope.get("event_id", "")) or _id_at(at),
         source=cap(envelope["source"]),
         event_type=cap(envelope["event_type"]),
         payload=str(_payload_of(record.value).payload, "utf-8"),
@@ -182,7 +186,15 @@ def _checked(moment: datetime) -> datetime:
 
 def _check_range(is_within: bool) -> None:
     if not is_within:
-        raise Invalid("timestamp", "is out of range", "send 1970 to 2149")
+        raise Invalid("timestamp", "is out of range", "send 1970 to 2105")
+
+
+def _uuid(text: str) -> str:
+    """In the usual spelling, for ids are compared as text; empty where it is empty."""
+    try:
+        return str(UUID(text)) if text else ""
+    except ValueError:
+        raise Invalid("event_id", "is not a UUID", "send a UUIDv7") from None
 
 
 def _id_at(at: Position) -> str:
@@ -199,4 +211,4 @@ def _text(value: object) -> str:
 
 
 def _count(value: object) -> int:
-    return value if type(value) is int and 0 <= value < 1 << 64 else 0
+    return value if type(value) is int and 0 <= value < 1 << 63 else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,11 +17,21 @@ from prometheus_client import CollectorRegistry
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
 from backend.metrics import ProcessorMetrics, new_registry
-from backend.ports import EventLog, EventStore, Message, StoredEvent
+from backend.ports import (
+    RESENT_HEADER,
+    Consumer,
+    EventLog,
+    EventStore,
+    Message,
+    Position,
+    Record,
+    StoredEvent,
+)
 from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor
-from extauthz.core.errors import Invalid, Retryable
+from extauthz.core.errors import Conflict, Invalid, Retryable
+from tests.tools.event_ids import id_of, name_of
 
 NONE: frozenset[str] = frozenset()
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
@@ -29,7 +40,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 def envelope(name: str, **members: Any) -> bytes:
     return orjson.dumps(
         {
-            "event_id": name,
+            "event_id": id_of(name),
             "timestamp": "2026-11-22T12:00:00Z",
             "source": "s",
             "event_type": "mcp.request",
@@ -64,7 +75,7 @@ async def drained(log: EventLog, store: EventStore) -> CollectorRegistry:
 
 
 def ids(store: EventStore) -> list[str]:
-    return sorted(event.event_id for event in store.recent(1000, NONE))
+    return sorted(name_of(event.event_id) for event in store.recent(1000, NONE))
 
 
 async def until_stored(store: EventStore, name: str) -> None:
@@ -134,6 +145,46 @@ async def test_a_copy_may_come_first(log: SqliteLog, store: ClickHouseStore) -> 
     """Within a batch the unmarked first may follow its marked copy."""
     await log.append([Message(envelope("a", resent=True)), Message(envelope("a"))])
     await drained(log, store)
+    assert ids(store) == ["a"]
+
+
+async def test_the_header_marks_too(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A record that the log itself sends again is looked up as any copy."""
+    await log.append([Message(envelope("a"))])
+    await drained(log, store)
+    await log.append([Message(envelope("a"), headers=((RESENT_HEADER, b"1"),))])
+    await drained(log, store)
+    assert ids(store) == ["a"]
+
+
+async def test_a_late_original_is_dropped(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Unmarked, in a later batch than its marked copy, it is told by what is remembered."""
+    copies = [Message(envelope(name, resent=True)) for name in ("a", "b", "c")]
+    originals = [Message(envelope(name)) for name in ("d", "e", "a")]
+    await log.append(copies)
+    await log.append(originals)
+    registry = await drained(log, store)
+    assert ids(store) == ["a", "b", "c", "d", "e"]
+    assert count(registry, "resent") == 1
+
+
+async def test_the_store_remembers_copies_over_a_restart(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """A new owner of the partition learns which copies are stored, and drops their originals."""
+    await log.append([Message(envelope("a", resent=True))])
+    await drained(log, store)
+    await log.append([Message(envelope("a")), Message(envelope("b"))])
+    await drained(log, store)
+    assert ids(store) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_a_copy_in_the_part_that_was_stored(log: SqliteLog, store: ClickHouseStore) -> None:
+    """The insert failed after the marked copy was in: its original is dropped by the next try."""
+    await log.append([Message(envelope("a", resent=True)), Message(envelope("a"))])
+    failing: Any = FailingStore(store, [1])
+    await drained(log, failing)
     assert ids(store) == ["a"]
 
 
@@ -225,6 +276,7 @@ async def test_lag_and_pause_show_while_the_store_is_away(
     running = asyncio.create_task(processor(log, away, registry).run(stop, lambda: None))
     await until_sampled(registry, "processor_intake_paused", 1)
     await until_sampled(registry, "processor_lag_records", 2)
+    await until_sampled(registry, "processor_lag_seconds", NOON - 1000)  # the log's clock
     away.away = False
     await until_stored(store, "b")
     await until_sampled(registry, "processor_intake_paused", 0)
@@ -242,10 +294,10 @@ class PickyStore(FailingStore):
     """A real store that refuses a batch with a bad row, after it has stored the first row."""
 
     def insert(self, rows: Sequence[StoredEvent]) -> None:
-        if not any(row.event_id == "bad" for row in rows):
+        if not any(row.event_id == id_of("bad") for row in rows):
             self._store.insert(rows)
             return
-        self._store.insert([row for row in rows[:1] if row.event_id != "bad"])
+        self._store.insert([row for row in rows[:1] if row.event_id != id_of("bad")])
         raise Invalid("", "the event store refused the data")
 
 
@@ -261,3 +313,209 @@ async def test_the_row_at_fault_is_found(
     assert value == envelope("bad")
     assert "refused the data" in why
     assert (count(registry, "stored"), count(registry, "poison")) == (2, 1)
+
+
+async def test_too_much_poison_stops_it(
+    log: SqliteLog, store: ClickHouseStore, tmp_path: Path
+) -> None:
+    """Beyond the limit nothing more is set aside or committed, and readiness says why."""
+    await log.append([Message(b"junk"), Message(b"junk"), Message(envelope("a"))])
+    registry, stop = new_registry(), asyncio.Event()
+    one = processor(log, store, registry, most_letters=1)
+    running = asyncio.create_task(one.run(stop, lambda: None))
+    await until_sampled(registry, "processor_halted", 1)
+    with pytest.raises(Retryable, match=r"MAX_DEAD_LETTERS \(1\).*not JSON"):
+        await one.ping()
+    stop.set()
+    await running
+    assert (dead(tmp_path), ids(store)) == ([], [])
+    await drained(log, store)  # the limit was raised
+    assert (len(dead(tmp_path)), ids(store)) == (2, ["a"])
+
+
+class RefusingStore(FailingStore):
+    """A real store that can take nothing, as after a release that changed the rows."""
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        raise Invalid("", "the event store refused the data")
+
+
+async def test_a_store_that_refuses_everything_stops_it(
+    log: SqliteLog, store: ClickHouseStore, tmp_path: Path
+) -> None:
+    """A bad release of ours does not turn the stream into dead letters either."""
+    await log.append([Message(envelope(name)) for name in ("a", "b", "c")])
+    registry, stop = new_registry(), asyncio.Event()
+    refusing: Any = RefusingStore(store, [])
+    one = processor(log, refusing, registry, most_letters=1)
+    running = asyncio.create_task(one.run(stop, lambda: None))
+    await until_sampled(registry, "processor_halted", 1)
+    stop.set()
+    await running
+    assert dead(tmp_path) == []
+    await drained(log, store)
+    assert ids(store) == ["a", "b", "c"]
+
+
+class BlockedStore(FailingStore):
+    """A real store whose inserts begin, and end when they are let."""
+
+    def __init__(self, store: ClickHouseStore) -> None:
+        super().__init__(store, [])
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def insert(self, rows: Sequence[StoredEvent]) -> None:
+        self.begun.set()
+        self.may_end.wait()
+        self._store.insert(rows)
+
+
+class WatchedLog:
+    """A real log that counts what was fetched, and refuses commits while told to."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+        self.fetched, self.refuses = 0, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def consumer(self, group: str) -> Any:
+        return WatchedConsumer(self, self._log.consumer(group))
+
+
+class WatchedConsumer:
+    def __init__(self, watched: WatchedLog, consumer: Consumer) -> None:
+        self._watched, self._consumer = watched, consumer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    async def fetch(self, most: int, wait_seconds: float) -> Sequence[Record]:
+        records = await self._consumer.fetch(most, wait_seconds)
+        self._watched.fetched += len(records)
+        return records
+
+    async def commit(self, positions: Sequence[Position]) -> None:
+        if self._watched.refuses:
+            raise Conflict("the partitions went")
+        await self._consumer.commit(positions)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+async def test_one_batch_is_fetched_ahead_and_no_more(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """While an insert runs the next batch is filled; a slow store then stops the fetching."""
+    names = [f"e{n:02}" for n in range(20)]
+    await log.append([Message(envelope(name)) for name in names])
+    watched, blocked, stop = WatchedLog(log), BlockedStore(store), asyncio.Event()
+    one = processor(watched, blocked, new_registry())  # type: ignore[arg-type]
+    running = asyncio.create_task(one.run(stop, lambda: None))
+    await until(lambda: watched.fetched >= 6)
+    await asyncio.sleep(0.3)  # longer than a wait for records
+    assert watched.fetched == 6
+    blocked.may_end.set()
+    stop.set()
+    await running
+    assert ids(store) == names
+
+
+async def test_revocation_waits_for_the_insert(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Partitions go when the running insert has ended and is committed; what lay behind is left."""
+    await log.append([Message(envelope(f"e{n}")) for n in range(5)])
+    blocked = BlockedStore(store)
+    one = processor(log, blocked, new_registry())  # type: ignore[arg-type]
+    running = asyncio.create_task(one.run(asyncio.Event(), lambda: None))
+    await until(blocked.begun.is_set)
+    leaving = asyncio.create_task(one.revoked())
+    await asyncio.sleep(0.05)
+    assert not leaving.done()
+    blocked.may_end.set()
+    await leaving
+    assert ids(store) == ["e0", "e1", "e2"]
+    await asyncio.sleep(0.05)  # longer than a batch waits
+    assert ids(store) == ["e0", "e1", "e2"]
+    running.cancel()
+    await asyncio.wait([running])
+    registry = await drained(log, store)
+    assert ids(store) == [f"e{n}" for n in range(5)]
+    assert (count(registry, "present"), count(registry, "stored")) == (0, 2)
+
+
+async def test_revocation_gives_up_what_fails(log: SqliteLog, store: ClickHouseStore) -> None:
+    """With the store away the partitions go at once, and their batch is never tried again."""
+    await log.append([Message(envelope("a"))])
+    away: Any = AwayStore(store, [])
+    registry = new_registry()
+    one = processor(log, away, registry)
+    running = asyncio.create_task(one.run(asyncio.Event(), lambda: None))
+    await until_sampled(registry, "processor_intake_paused", 1)
+    await one.revoked()
+    away.away = False
+    await asyncio.sleep(0.3)  # longer than the back-off so far
+    assert ids(store) == []
+    running.cancel()
+    await asyncio.wait([running])
+    await drained(log, store)
+    assert ids(store) == ["a"]
+
+
+async def test_a_cancelled_run_ends_its_insert(log: SqliteLog, store: ClickHouseStore) -> None:
+    """The deadline of a drain leaves no insert behind that the partitions' next owner misses."""
+    await log.append([Message(envelope("a"))])
+    blocked = BlockedStore(store)
+    one = processor(log, blocked, new_registry())  # type: ignore[arg-type]
+    running = asyncio.create_task(one.run(asyncio.Event(), lambda: None))
+    await until(blocked.begun.is_set)
+    running.cancel()
+    await asyncio.wait([running], timeout=0.05)
+    assert not running.done()
+    blocked.may_end.set()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert ids(store) == ["a"]
+
+
+async def test_a_commit_may_come_too_late(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A commit after the partitions went ends nothing; its records come again and are skipped."""
+    watched, registry, stop = WatchedLog(log), new_registry(), asyncio.Event()
+    watched.refuses = True
+    await log.append([Message(envelope("a"))])
+    one = processor(watched, store, registry)  # type: ignore[arg-type]
+    running = asyncio.create_task(one.run(stop, lambda: None))
+    await until_stored(store, "a")
+    await log.append([Message(envelope("b"))])
+    await until_stored(store, "b")
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    registry = await drained(log, store)
+    assert ids(store) == ["a", "b"]
+    assert count(registry, "present") == 2
+
+
+async def test_duplicates_are_counted(log: SqliteLog, store: ClickHouseStore) -> None:
+    """Rows beyond one for each event_id show in a metric."""
+    await log.append([Message(envelope("a")), Message(envelope("a"))])
+    await drained(log, store)
+    registry, stop = new_registry(), asyncio.Event()
+    running = asyncio.create_task(processor(log, store, registry).run(stop, lambda: None))
+    await until_sampled(registry, "processor_duplicate_events", 1)
+    stop.set()
+    await running
+
+
+async def test_a_stop_leaves_to_others_what_others_read(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """Where the log is shared, only what was fetched is finished."""
+    await log.append([Message(envelope("a"))])
+    watched = WatchedLog(log)
+    watched.is_shared = True  # type: ignore[attr-defined]
+    await drained(watched, store)  # type: ignore[arg-type]
+    assert ids(store) == []

@@ -1,19 +1,25 @@
 """Envelopes to rows, and what can never be one."""
 
-from datetime import UTC, datetime
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
 
-from backend.ports import Position, Record
-from backend.processor.rows import read_record
-from extauthz.core.errors import Poison
+from backend.ports import RESENT_HEADER, Position, Record
+from backend.processor.rows import _Envelope, _Members, _read_quickly, _read_slowly, read_record
+from extauthz.core.errors import Invalid, Poison
 
 AT = Position(UUID(int=1), 2, 3)
 GOOD: dict[str, Any] = {
-    "event_id": "id",
+    "event_id": "01a2047a-b530-7323-92fc-da63a5512313",
     "timestamp": "2026-11-22T13:00:00.5+01:00",
     "source": "mcp-proxy",
     "event_type": "mcp.request",
@@ -60,9 +66,73 @@ def test_resent_must_be_true() -> None:
     assert not row().resent
 
 
+def test_the_header_marks_as_resent() -> None:
+    """Whatever its value; other headers say nothing about it."""
+    value = orjson.dumps(GOOD)
+    assert read_record(Record(AT, value, (("traceparent", b"x"), (RESENT_HEADER, b"")))).resent
+    assert not read_record(Record(AT, value, (("traceparent", b"x"),))).resent
+
+
+@pytest.mark.parametrize("server", ["shop", "long" * 40])
+def test_the_payload_goes_through_untouched(server: str) -> None:
+    """Numbers, blanks, escapes and the order of members stay as they came."""
+    rest = '"n":1.50,\n "big":12345678901234567890123, "t":"\\u00e9 é"'
+    payload = f'{{"server": "{server}", {rest}}}'
+    head = '{"source":"s","event_type":"t","timestamp":"2026-11-22T12:00:00Z","payload":'
+    stored = read_record(Record(AT, f"{head} {payload} }}".encode()))
+    assert (stored.payload, stored.server) == (payload, server)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text() | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+MEMBERS = [*_Envelope.__struct_fields__, "unknown"]
+PAYLOADS = st.dictionaries(st.sampled_from([*_Members.__struct_fields__, "other"]), JSON)
+INSTANTS = st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+
+
+@given(
+    good=st.sets(st.sampled_from(sorted(GOOD))),
+    members=st.dictionaries(st.sampled_from(MEMBERS), JSON | PAYLOADS | INSTANTS),
+)
+def test_both_ways_to_read_agree(good: set[str], members: dict[str, Any]) -> None:
+    """What the quick way takes, the slow way reads as the same row; the rest is poison at worst."""
+    envelope = members | {name: GOOD[name] for name in good}
+    value = json.dumps(envelope, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    record = Record(AT, value)
+    try:
+        quick = _read_quickly(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, Invalid):
+        with suppress(Poison):
+            read_record(record)
+        return
+    try:
+        slow = _read_slowly(record)
+    except (orjson.JSONDecodeError, Invalid):
+        # It is stricter about numbers out of range and about seconds without a T or a colon.
+        return
+    assert structs.replace(quick, event_time=slow.event_time) == slow
+    assert abs(quick.event_time - slow.event_time) < timedelta(milliseconds=1)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_row_or_poison(value: bytes) -> None:
+    """Nothing that lies in the log raises anything else."""
+    with suppress(Poison):
+        read_record(Record(AT, value))
+
+
 def test_a_missing_id_is_always_the_same() -> None:
     """A record without an id gets one from its position, the same at every reading."""
     assert row(event_id="").event_id == row(event_id="").event_id != ""
+
+
+def test_an_id_is_stored_in_one_spelling() -> None:
+    """Ids are compared as text."""
+    assert row(event_id=GOOD["event_id"].upper()).event_id == GOOD["event_id"]
+    assert row(event_id=GOOD["event_id"].replace("-", "")).event_id == GOOD["event_id"]
 
 
 POISON = [
@@ -70,6 +140,12 @@ POISON = [
     (b"\xff", "not JSON"),
     (b'{"source": NaN}', "not JSON"),
     (b"[]", "JSON object"),
+    (
+        b'{"source":"s","event_type":"t","timestamp":"2026-11-22T12:00:00Z","payload":"\xff"}',
+        "JSON",
+    ),
+    (b'{"payload":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON"),
+    (orjson.dumps(GOOD | {"event_id": "7"}), "event_id: is not a UUID"),
     (orjson.dumps(GOOD | {"source": ""}), "source"),
     (orjson.dumps(GOOD | {"payload": None}), "payload"),
     (orjson.dumps(GOOD | {"timestamp": ""}), "timestamp"),
