@@ -1,0 +1,137 @@
+"""Credentials as they are configured: what starts, and who gets in."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import unused_port
+
+from backend import wiring
+from backend.settings import Settings
+from extauthz.core import config
+from extauthz.core.errors import Invalid
+from tests.tools.oidc_provider import provider
+
+EVENT = {
+    "source": "s",
+    "event_type": "mcp.request",
+    "payload": {"namespace": "team-a", "server": "billing"},
+}
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {
+        "EVENT_LOG_URL": f"sqlite://{tmp_path / 'log.db'}",
+        "INGEST_PORT": str(unused_port()),
+        "METRICS_PORT": str(unused_port()),
+    }
+
+
+@asynccontextmanager
+async def ingest(environ: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """Runs ingest; the session's paths are its own."""
+    stop = asyncio.Event()
+    settings = config.load(Settings, environ)
+    running = asyncio.create_task(wiring.run(settings, "ingest", stop))
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{environ['INGEST_PORT']}") as session:
+        async with asyncio.timeout(30):
+            while not running.done():
+                try:
+                    async with session.get("/ready") as answer:
+                        if answer.status == 200:
+                            break
+                except aiohttp.ClientConnectorError:
+                    await asyncio.sleep(0.02)
+        if not running.done():
+            yield session
+    stop.set()
+    await running
+
+
+async def post(session: aiohttp.ClientSession, **headers: str) -> int:
+    async with session.post("/events", json=EVENT, headers=headers) as answer:
+        return answer.status
+
+
+async def test_keys_of_a_file(environ: dict[str, str], tmp_path: Path) -> None:
+    """A named key is let in beside those of the plain lists."""
+    entry = {"name": "billing", "scopes": ["ingest"], "namespaces": ["team-a"]}
+    entry["sha256"] = sha256(b"its key").hexdigest()
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": [entry, entry | {"name": "b", "namespaces": ["team-b"]}]}))
+    environ |= {"API_KEYS_FILE": str(path), "INGEST_API_KEYS": "plain"}
+    with pytest.raises(Invalid, match="have the same key"):
+        async with ingest(environ):
+            pass
+    other = entry | {"name": "b", "namespaces": ["team-b"], "sha256": sha256(b"b").hexdigest()}
+    path.write_text(json.dumps({"keys": [entry, other]}))
+    async with ingest(environ) as session:
+        assert await post(session, **{"x-api-key": "its key"}) == 202
+        assert await post(session, **{"x-api-key": "plain"}) == 202
+        assert await post(session, **{"x-api-key": "b"}) == 403
+        assert await post(session, **{"x-api-key": "billing"}) == 401
+
+
+async def test_tokens_of_a_provider(environ: dict[str, str]) -> None:
+    """A token is let in once its keys are fetched, where a claim says that it may send."""
+    with provider("sentinel") as running:
+        environ |= {
+            "OIDC_ISSUER": running.issuer,
+            "OIDC_AUDIENCE": "sentinel",
+            "ADMIN_USERS": "root",
+            "JWKS_ALLOW_LOOPBACK_HTTP": "true",
+        }
+        claims = {"sentinel_scopes": ["ingest"], "sentinel_namespaces": ["team-a"]}
+        token = running.sign(running.claims(**claims))
+        async with ingest(environ) as session:
+            async with asyncio.timeout(20):
+                while await post(session, Authorization=f"Bearer {token}") == 503:
+                    await asyncio.sleep(0.02)
+            assert await post(session, Authorization=f"Bearer {token}") == 202
+            admin = running.sign(running.claims(sub="root"))
+            assert await post(session, Authorization=f"Bearer {admin}") == 403
+            expired = running.sign(running.claims(exp=int(time.time()) - 120, **claims))
+            assert await post(session, Authorization=f"Bearer {expired}") == 401
+            async with session.get("/metrics") as answer:
+                text = await answer.text()
+    assert "auth_token_keys 1.0" in text
+    assert 'auth_failures_total{reason="invalid"} 1.0' in text
+
+
+async def test_many_failures(environ: dict[str, str]) -> None:
+    """A caller without a valid credential is told to slow down; its neighbour is not."""
+    async with ingest(environ | {"INGEST_API_KEYS": "good"}) as session:
+        statuses = [await post(session, **{"x-api-key": "bad"}) for _ in range(70)]
+        async with session.post("/events", json=EVENT) as answer:
+            assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
+            assert (await answer.json())["error"] == "too_many_requests"
+        assert await post(session, **{"x-api-key": "good"}) == 202
+    assert (statuses[0], statuses[-1]) == (401, 429)
+
+
+MISSING = [
+    ({}, "INGEST_API_KEYS"),
+    ({"ADMIN_API_KEYS": "a"}, "INGEST_API_KEYS"),
+    ({"API_KEYS_FILE": "/nowhere/keys.yaml"}, "API_KEYS_FILE"),
+    ({"OIDC_ISSUER": "https://login.example"}, "OIDC_AUDIENCE"),
+    ({"AUTH": "off", "HOST": "0.0.0.0"}, "AUTH"),
+]
+
+
+@pytest.mark.parametrize(("credentials", "setting"), MISSING)
+async def test_no_credential_no_start(
+    environ: dict[str, str], credentials: dict[str, str], setting: str
+) -> None:
+    """Ingest does not start without a credential for it; the setting is named."""
+    with pytest.raises(Invalid) as refused:
+        async with ingest(environ | credentials):
+            pass
+    assert refused.value.field == setting
+    assert refused.value.mend
