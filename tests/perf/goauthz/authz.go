@@ -5,18 +5,16 @@ import (
 	"flag"
 	"net"
 
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// allowAll allows everything. With `logged` it names each call to Envoy, as an audit needs it, and
-// drains Envoy's access log.
+// allowAll allows everything. With `logged` it names each call to Envoy, as an audit needs it.
 type allowAll struct {
 	auth.UnimplementedAuthorizationServer
-	accesslog.UnimplementedAccessLogServiceServer
 	logged bool
 }
 
@@ -34,12 +32,12 @@ func (a *allowAll) Check(context.Context, *auth.CheckRequest) (*auth.CheckRespon
 	return response, nil
 }
 
-func (*allowAll) StreamAccessLogs(stream accesslog.AccessLogService_StreamAccessLogsServer) error {
-	for {
-		if _, err := stream.Recv(); err != nil {
-			return err
-		}
+// drain takes Envoy's access log, and reads nothing of it.
+func drain(_ any, stream grpc.ServerStream) error {
+	if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+		return err
 	}
+	return stream.SendMsg(&emptypb.Empty{})
 }
 
 // authz is an always-allow ext_authz server on a Unix socket.
@@ -52,9 +50,7 @@ func authz(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer()
-	service := &allowAll{logged: *logged}
-	auth.RegisterAuthorizationServer(server, service)
-	accesslog.RegisterAccessLogServiceServer(server, service)
+	server := grpc.NewServer(grpc.UnknownServiceHandler(drain))
+	auth.RegisterAuthorizationServer(server, &allowAll{logged: *logged})
 	return server.Serve(listener)
 }
