@@ -15,20 +15,16 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 
 from backend import operations
-from backend.auth.api_keys import Anyone, ApiKey, ApiKeys, from_lists
-from backend.auth.failures import CountedFailures, FirstOf
-from backend.auth.key_file import read_keys
-from backend.auth.oidc import OidcRules, Tokens, rules_of
-from backend.auth.principal import Principal, Scope, Verifier
+from backend.auth.principal import Scope, Verifier
+from backend.authentication import authentication
 from backend.event_log_settings import FILE, KAFKA, broker_list
-from backend.lifecycle import TaskUnit, Unit, run_units
-from backend.metrics import ApiMetrics, AuthMetrics, IngestMetrics, ProcessorMetrics, new_registry
+from backend.lifecycle import Unit, run_units
+from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
 from backend.ports import AccessStore, EventLog, EventStore
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import Settings
 from extauthz.core.errors import Invalid
-from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
 
 if TYPE_CHECKING:
     from backend.processor.batch import Batcher
@@ -212,6 +208,7 @@ async def _api(wired: Wired) -> Unit:
         runtime_ping=access.ping,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
+        retention=None,
     )
     wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
@@ -248,7 +245,8 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
     """
     names, registry = TARGETS[target], new_registry()
     async with AsyncExitStack() as opened:
-        verifier, token_keys = _authentication(settings, names, registry)
+        needs = {name: scope for name in names if (scope := COMPONENTS[name].scope)}
+        verifier, token_keys = authentication(settings, needs, registry)
         wired = Wired(
             settings=settings,
             verifier=verifier,
@@ -271,58 +269,6 @@ def _operations(wired: Wired, names: Sequence[str]) -> Unit:
         wired.settings.host,
         own if port is None else port,
     )
-
-
-def _authentication(
-    settings: Settings, names: Sequence[str], registry: CollectorRegistry
-) -> tuple[Verifier, list[Unit]]:
-    """Deny by default: what needs a credential does not start without any."""
-    if not settings.auth:
-        if not settings.is_loopback:
-            raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
-        _log.warning("AUTH=off: everybody on this machine may do everything")
-        return Anyone(), []
-    keys = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
-    keys += _named_keys(settings.api_keys_file)
-    rules = rules_of(
-        settings.oidc_issuer,
-        settings.oidc_audience,
-        settings.oidc_jwks_url,
-        settings.admin_users,
-        allow_loopback_http=settings.jwks_allow_loopback_http,
-    )
-    for name in names:
-        scope = COMPONENTS[name].scope
-        if scope and not rules and not any(scope in key.principal.scopes for key in keys):
-            which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
-            mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
-            raise Invalid(which, f"is not set, and {name} has no credential", mend)
-    if settings.api_keys and not settings.admin_api_keys:
-        _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
-    verifiers: list[Verifier] = [ApiKeys(keys)]
-    units: list[Unit] = []
-    if rules:
-        ring = _token_keys(rules, settings)
-        registry.register(KeyCollector(ring, "auth"))
-        verifiers.append(Tokens(ring, time.time))
-        units.append(TaskUnit("token keys", ring.run))
-    return CountedFailures(FirstOf(verifiers), AuthMetrics(registry), time.monotonic), units
-
-
-def _named_keys(path: str) -> list[ApiKey]:
-    if not path:
-        return []
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        problem = f"`{path}` cannot be read ({error.strerror})"
-        raise Invalid("API_KEYS_FILE", problem, "name a readable file") from error
-    return read_keys(raw, path)
-
-
-def _token_keys(rules: OidcRules, settings: Settings) -> KeyRing[Principal]:
-    options = KeyOptions(allow_loopback_http=settings.jwks_allow_loopback_http)
-    return KeyRing(lambda: rules, options, time.time)
 
 
 def _path(url: str, name: str, scheme: str) -> Path:

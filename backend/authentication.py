@@ -1,0 +1,83 @@
+"""From settings to a verifier: which credentials count."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from backend.auth.api_keys import Anyone, ApiKey, ApiKeys, from_lists
+from backend.auth.failures import CountedFailures, FirstOf
+from backend.auth.key_file import read_keys
+from backend.auth.oidc import OidcRules, Tokens, rules_of
+from backend.auth.principal import Principal, Scope, Verifier
+from backend.lifecycle import TaskUnit, Unit
+from backend.metrics import AuthMetrics
+from backend.settings import Settings
+from extauthz.core.errors import Invalid
+from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
+
+_log = logging.getLogger(__name__)
+
+
+def authentication(
+    settings: Settings, needs: Mapping[str, Scope], registry: CollectorRegistry
+) -> tuple[Verifier, list[Unit]]:
+    """Deny by default: what needs a credential does not start without any.
+
+    Args:
+        needs: the scope without which a component is useless, by its name.
+
+    Returns:
+        The verifier, and what must run beside it.
+
+    Raises:
+        Invalid: naming the setting.
+    """
+    if not settings.auth:
+        if not settings.is_loopback:
+            raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
+        _log.warning("AUTH=off: everybody on this machine may do everything")
+        return Anyone(), []
+    keys = _api_keys(settings)
+    rules = rules_of(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        settings.oidc_jwks_url,
+        settings.admin_users,
+        allow_loopback_http=settings.jwks_allow_loopback_http,
+    )
+    for name, scope in needs.items():
+        if not rules and not any(scope in key.principal.scopes for key in keys):
+            which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
+            mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
+            raise Invalid(which, f"is not set, and {name} has no credential", mend)
+    verifiers: list[Verifier] = [ApiKeys(keys)]
+    units: list[Unit] = []
+    if rules:
+        ring = _token_keys(rules, settings)
+        registry.register(KeyCollector(ring, "auth"))
+        verifiers.append(Tokens(ring, time.time))
+        units.append(TaskUnit("token keys", ring.run))
+    return CountedFailures(FirstOf(verifiers), AuthMetrics(registry), time.monotonic), units
+
+
+def _api_keys(settings: Settings) -> list[ApiKey]:
+    if settings.api_keys and not settings.admin_api_keys:
+        _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
+    keys = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
+    path = settings.api_keys_file
+    if not path:
+        return keys
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        problem = f"`{path}` cannot be read ({error.strerror})"
+        raise Invalid("API_KEYS_FILE", problem, "name a readable file") from error
+    return [*keys, *read_keys(raw, path)]
+
+
+def _token_keys(rules: OidcRules, settings: Settings) -> KeyRing[Principal]:
+    options = KeyOptions(allow_loopback_http=settings.jwks_allow_loopback_http)
+    return KeyRing(lambda: rules, options, time.time)
