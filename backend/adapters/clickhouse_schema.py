@@ -1,13 +1,12 @@
 """Applies the numbered SQL migrations of `backend/schema`, once each, one process at a time.
 
-ClickHouse has no transactions over DDL: every statement must bear being run
-twice (IF NOT EXISTS), since a process may die between running and recording it.
+ClickHouse has no transactions over DDL: every statement must bear being run twice, even
+at the same time (IF NOT EXISTS), since a process may die between running and recording it.
 """
 
 import hashlib
 import logging
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,12 +15,16 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from extauthz.core.errors import Invalid, Retryable
+from backend.adapters.clickhouse_cluster import on_cluster, rendered, shared_engine
+from backend.adapters.clickhouse_lock import schema_lock
+from backend.ports import SchemaChange
+from extauthz.core.errors import Invalid
 
-TABLE_EXISTS: Final = 57  # ClickHouse's error code TABLE_ALREADY_EXISTS
-LEASE_SECONDS: Final = 30  # a lock older than this belongs to a dead process
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _STATEMENT_END: Final = re.compile(r";\s*(?:\n|\Z)")
+_TTL: Final = re.compile(r"\bTTL toDate\(event_time\) \+ toIntervalDay\((\d+)\)")
+_ANY_TTL: Final = re.compile(r"\bTTL (?!toDate\(event_time\) \+ toIntervalDay\(\d+\))")
+_UNKNOWN_TABLE: Final = 60
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,25 @@ class Migration:
         return [s for part in _STATEMENT_END.split(self.text) if (s := part.strip())]
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the store's schema shall be.
+
+    Args:
+        cluster: name of the server's cluster; empty for a single one.
+        retention_days: how long events are kept; 0 for ever.
+    """
+
+    migrations: Sequence[Migration]
+    cluster: str = ""
+    retention_days: int = 0
+
+    @property
+    def table(self) -> str:
+        """The table that holds rows."""
+        return "events_local" if self.cluster else "events"
+
+
 def shipped() -> list[Migration]:
     """The migrations of this release, in order."""
     found = []
@@ -52,59 +74,99 @@ def shipped() -> list[Migration]:
     return sorted(found, key=lambda m: m.number)
 
 
-def migrate(client: Client, migrations: Sequence[Migration]) -> None:
-    """Apply what is missing, in the client's database.
+def pending(client: Client, schema: Schema) -> list[SchemaChange]:
+    """What `migrate` would change, in order. Changes nothing.
 
     Raises:
         Invalid: a migration was edited after it had been applied.
-        Retryable: another process holds the lock for too long.
     """
-    client.command(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (number UInt32, name String, digest String,"
-        " applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = MergeTree ORDER BY number"
-    )
-    if not _missing(client, migrations):
+    missing = _missing(client, schema)
+    changes = [SchemaChange(m.name, tuple(_statements(m, schema))) for m in missing]
+    # The first migration makes the table, without a limit.
+    days = 0 if any(m.number == 1 for m in missing) else _retention(client, schema)
+    if days != schema.retention_days:
+        changes.append(_retention_change(schema))
+    return changes
+
+
+def migrate(client: Client, beating: Client, schema: Schema) -> None:
+    """Apply what is missing, in the clients' database.
+
+    Args:
+        beating: another connection, for the lock.
+
+    Raises:
+        Invalid: a migration was edited after it had been applied.
+        Retryable: another process holds the lock for too long, or took it over.
+    """
+    if not pending(client, schema):
         return
-    _lock(client)
-    try:
-        for migration in _missing(client, migrations):
-            for statement in migration.statements:
+    with schema_lock(client, beating, schema.cluster) as still_held:
+        client.command(
+            f"CREATE TABLE IF NOT EXISTS schema_migrations{on_cluster(schema.cluster)}"
+            " (number UInt32, name String, digest String,"
+            " applied_at DateTime64(3, 'UTC') DEFAULT now64(3))"
+            f" ENGINE = {shared_engine(schema.cluster)} ORDER BY number"
+        )
+        for migration in _missing(client, schema):
+            for statement in _statements(migration, schema):
+                still_held()
                 client.command(statement)
+            still_held()
             client.command(
                 "INSERT INTO schema_migrations (number, name, digest)"
                 " SELECT {number:UInt32}, {name:String}, {digest:String}",
                 parameters={f: getattr(migration, f) for f in ("number", "name", "digest")},
             )
             _log.info("migration applied", extra={"migration": migration.name})
-    finally:
-        client.command("DROP TABLE IF EXISTS schema_lock")
+        if _retention(client, schema) != schema.retention_days:
+            for statement in _retention_change(schema).statements:
+                still_held()
+                client.command(statement)
+            _log.info("retention changed", extra={"days": schema.retention_days})
 
 
-def _missing(client: Client, migrations: Sequence[Migration]) -> list[Migration]:
-    rows = client.query("SELECT number, digest FROM schema_migrations").result_rows
+def _statements(migration: Migration, schema: Schema) -> list[str]:
+    return [s for each in migration.statements for s in rendered(each, schema.cluster)]
+
+
+def _missing(client: Client, schema: Schema) -> list[Migration]:
+    try:
+        rows = client.query("SELECT number, digest FROM schema_migrations").result_rows
+    except DatabaseError as error:
+        if error.code != _UNKNOWN_TABLE:
+            raise
+        rows = []
     applied = {int(number): str(digest) for number, digest in rows}
-    for migration in migrations:
+    for migration in schema.migrations:
         if applied.get(migration.number, migration.digest) != migration.digest:
             raise Invalid(
                 migration.name, "was changed after it had been applied", "add a new migration"
             )
-    return [m for m in migrations if m.number not in applied]
+    return [m for m in schema.migrations if m.number not in applied]
 
 
-def _lock(client: Client) -> None:
-    """Creating a table is atomic on a server: whoever creates `schema_lock` holds it."""
-    for _ in range(2 * LEASE_SECONDS):
-        try:
-            client.command("CREATE TABLE schema_lock (held UInt8) ENGINE = MergeTree ORDER BY held")
-            return
-        except DatabaseError as error:
-            if error.code != TABLE_EXISTS:
-                raise
-        age = client.query(
-            "SELECT now() - metadata_modification_time FROM system.tables"
-            " WHERE database = currentDatabase() AND name = 'schema_lock'"
-        ).result_rows
-        if age and int(age[0][0]) > LEASE_SECONDS:
-            client.command("DROP TABLE IF EXISTS schema_lock")
-        time.sleep(1)
-    raise Retryable("another process has been migrating the store for a minute; try again later")
+def _retention(client: Client, schema: Schema) -> int:
+    """Days that the table keeps rows now; -1 for a limit that is not ours."""
+    rows = client.query(
+        "SELECT engine_full FROM system.tables"
+        " WHERE database = currentDatabase() AND name = {name:String}",
+        parameters={"name": schema.table},
+    ).result_rows
+    engine = str(rows[0][0]) if rows else ""
+    if match := _TTL.search(engine):
+        return int(match[1])
+    return -1 if _ANY_TTL.search(engine) else 0
+
+
+def _retention_change(schema: Schema) -> SchemaChange:
+    days, where = schema.retention_days, schema.table + on_cluster(schema.cluster)
+    if not days:
+        return SchemaChange("EVENT_RETENTION_DAYS", (f"ALTER TABLE {where} REMOVE TTL",))
+    limit = f"ALTER TABLE {where} MODIFY TTL toDate(event_time) + INTERVAL {days} DAY"
+    return SchemaChange("EVENT_RETENTION_DAYS", (limit,))
+
+
+def catch_up(schema: Schema) -> str:
+    """What waits until every replica of a cluster has all rows that any acknowledged."""
+    return f"SYSTEM SYNC REPLICA{on_cluster(schema.cluster)} {schema.table} LIGHTWEIGHT"

@@ -4,78 +4,72 @@ One implementation, for clickhouse-connect drives both with one API and chDB is
 the same engine. chDB opens one path at a time, in one process, never after a fork.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import clickhouse_connect
 import msgspec
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 
-from backend.adapters.clickhouse_schema import migrate, shipped
-from backend.ports import StoredEvent
-from extauthz.core.errors import Conflict, Invalid, Retryable
+from backend.adapters import clickhouse_runs, clickhouse_schema
+from backend.adapters.clickhouse_client import (
+    ANSWER_SECONDS,
+    BAD_ROW,
+    IDS_AT_ONCE,
+    MIGRATION_SECONDS,
+    QUERY_SETTINGS,
+    Server,
+    milliseconds,
+    translated,
+)
+from backend.adapters.clickhouse_schema import Schema, shipped
+from backend.ports import GatewayRun, Hole, SchemaChange, StoredEvent
+from extauthz.core.errors import Retryable
 
-DATABASE: Final = "mcp"
-IDS_AT_ONCE: Final = 1000  # a server takes parameters of at most 128 KiB
-
-# Error codes of ClickHouse that blame the data, not the moment.
-_BAD_DATA: Final = frozenset({6, 25, 26, 27, 38, 41, 53, 72, 117, 131, 321, 376, 441})
+INSERT_SECONDS: Final = 20.0  # tens of times what a batch takes; a hung server is Retryable
+POLL_SECONDS: Final = 0.1
 
 _COLUMNS: Final = StoredEvent.__struct_fields__
 _READ: Final = "SELECT toUnixTimestamp64Milli(event_time), " + ", ".join(_COLUMNS[1:])
+_SINCE: Final = "event_time >= fromUnixTimestamp64Milli({since:Int64})"
+_PARTITION: Final = "topic_id = {topic:UUID} AND log_partition = {partition:UInt32}"
 _RECENT: Final = (
-    _READ + " FROM events WHERE event_type NOT IN {types:Array(String)}"
+    f"{_READ} FROM events WHERE event_type NOT IN {{types:Array(String)}}"
     " ORDER BY event_time DESC, event_id DESC LIMIT {limit:UInt32}"
 )
-_LAST: Final = (
-    "SELECT max(log_offset), count() FROM events"
-    " WHERE topic_id = {topic:UUID} AND log_partition = {partition:UInt32}"
+_OF_TYPE: Final = (
+    f"{_READ} FROM events WHERE event_type = {{type:String}} AND {_SINCE}"
+    " ORDER BY event_time, event_id"
 )
+_LAST: Final = f"SELECT max(log_offset), count() FROM events WHERE {_PARTITION}"
 _PRESENT: Final = (
-    "SELECT log_offset FROM events WHERE topic_id = {topic:UUID}"
-    " AND log_partition = {partition:UInt32}"
+    f"SELECT log_offset FROM events WHERE {_PARTITION}"
     " AND log_offset BETWEEN {first:UInt64} AND {last:UInt64}"
+)
+_KNOWN: Final = (
+    f"SELECT event_id FROM events WHERE event_id IN {{ids:Array(UUID)}} AND {_SINCE}"
+    " AND event_time <= fromUnixTimestamp64Milli({until:Int64})"
+)
+_RESENT: Final = f"SELECT event_id FROM events WHERE resent AND {_PARTITION} AND {_SINCE}"
+_OUTCOMES: Final = (
+    f"SELECT outcome_of, payload FROM events WHERE outcome_of IN {{ids:Array(String)}} AND {_SINCE}"
+)
+_DUPLICATES: Final = (
+    "SELECT sum(copies) FROM"
+    f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY event_id)"
 )
 _ENCODER: Final = msgspec.json.Encoder()
 _INSERT_SETTINGS: Final = {
     "date_time_input_format": "best_effort",  # numbers would be misread, silently
+    "input_format_skip_unknown_fields": "0",  # a field without a column must not vanish
     "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
     "async_insert": "0",
+    "distributed_foreground_insert": "1",  # the answer comes when the shards have the rows
+    "send_progress_in_http_headers": "0",  # each of them would put the time limit off
 }
-_KNOWN: Final = (
-    "SELECT event_id FROM events WHERE event_id IN {ids:Array(String)}"
-    " AND event_time >= fromUnixTimestamp64Milli({since:Int64})"
-    " AND event_time <= fromUnixTimestamp64Milli({until:Int64})"
-)
-_WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
-_QUERY_SETTINGS: Final = {"max_execution_time": "15", "max_memory_usage": str(1 << 30)}
-
-
-@contextmanager
-def _translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
-    """Errors as ours; those whose codes are in `blame` are the data's fault.
-
-    Only code and name of an error go on: its text may quote a payload.
-    """
-    try:
-        yield
-    except ClickHouseError as error:
-        code = error.code if isinstance(error, Error) else None
-        name = (error.name if isinstance(error, Error) else "") or type(error).__name__
-        said = f"{name}, code {code}" if code else name
-        if code in blame:
-            raise Invalid(
-                "", f"the event store refused the data ({said})", "look up the code in its log"
-            ) from error
-        raise Retryable(f"the event store cannot be used ({said}); look at its log") from error
+_OUR_INSERTS: Final = "sentinel insert into "  # as `system.processes` tells them
 
 
 class ClickHouseStore:
@@ -83,45 +77,67 @@ class ClickHouseStore:
 
     Args:
         url: `clickhouse://[user:password@]host:port/database` or `chdb:///absolute/path`.
+        cluster: name of the server's cluster; empty for a single one.
+        retention_days: how long events are kept; 0 for ever.
+        insert_seconds: how long an insert may take.
 
     Raises:
         Retryable: the server is away.
         Conflict: another process has the chDB path open.
+        Invalid: a cluster of chDB.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        database = DATABASE if parts.scheme == "chdb" else parts.path.strip("/") or DATABASE
-        # A database that does not exist yet cannot be connected to.
-        dsn = url if parts.scheme == "chdb" else parts._replace(path="").geturl()
-        if parts.scheme == "chdb":  # events tell who did what: nobody else may read them
-            Path(parts.path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _translated():
-            first = _first_client(dsn)
-            try:
-                first.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
-                self._writer = _client(dsn, database)
-                self._reader = _client(dsn, database)
-            finally:
-                first.close()
+    def __init__(
+        self,
+        url: str,
+        *,
+        cluster: str = "",
+        retention_days: int = 0,
+        insert_seconds: float = INSERT_SECONDS,
+    ) -> None:
+        self._server = Server(url, cluster)
+        self._schema = Schema(shipped(), cluster, retention_days)
+        self._insert_seconds = insert_seconds
+        self._in_doubt = False  # whether an insert of ours may still run
+        self._insert_settings = _INSERT_SETTINGS | {
+            "log_comment": _OUR_INSERTS + self._server.database,
+            "max_execution_time": str(insert_seconds),
+        }
+        with translated():
+            self._server.create_database()
+            self._writer = self._server.connect(insert_seconds)
+            self._reader = self._server.connect()
 
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
 
+    def pending(self) -> Sequence[SchemaChange]:
+        with translated():
+            return clickhouse_schema.pending(self._reader, self._schema)
+
     def migrate(self) -> None:
-        with _translated():
-            migrate(self._writer, shipped())
+        with translated():
+            client = self._server.connect(MIGRATION_SECONDS)
+            try:
+                clickhouse_schema.migrate(client, self._reader, self._schema)
+            finally:
+                client.close()
 
     def ping(self) -> None:
         self._query("SELECT 1 FROM events LIMIT 0", {})
 
     def last_offset(self, topic_id: UUID, partition: int) -> int:
+        self._await_inserts()
+        # A projection answers this, whatever the size of the table.
         given = {"topic": str(topic_id), "partition": partition}
-        ((last, rows),) = self._query(_LAST, given)  # the projection answers
+        ((last, rows),) = self._query(_LAST, given)
         return int(last) if rows else -1
 
     def present(self, topic_id: UUID, partition: int, first: int, last: int) -> frozenset[int]:
+        if self._in_doubt:
+            self._await_inserts()
+            self._in_doubt = False
         given = {"topic": str(topic_id), "partition": partition, "first": first, "last": last}
         return frozenset(offset for (offset,) in self._query(_PRESENT, given))
 
@@ -131,40 +147,51 @@ class ClickHouseStore:
         # A stream: clickhouse-connect sends bytes again when their answer was lost, though
         # they may be stored by then.
         block = BytesIO(_ENCODER.encode_lines(rows))
-        with _translated(blame=_BAD_DATA):
+        self._in_doubt = True
+        with translated(blame=BAD_ROW):
             self._writer.raw_insert(
-                "events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
+                "events", insert_block=block, fmt="JSONEachRow", settings=self._insert_settings
             )
+        self._in_doubt = False
 
     def known_event_ids(
         self, event_ids: Sequence[str], since: datetime, until: datetime
     ) -> frozenset[str]:
+        asked = {event_id: id_ for event_id in event_ids if (id_ := _uuid(event_id))}
+        ids = sorted(set(asked.values()))
         found: set[str] = set()
-        for first in range(0, len(event_ids), IDS_AT_ONCE):
+        for first in range(0, len(ids), IDS_AT_ONCE):
             given = {
-                "ids": list(event_ids[first : first + IDS_AT_ONCE]),
-                "since": _milliseconds(since),
-                "until": _milliseconds(until),
+                "ids": ids[first : first + IDS_AT_ONCE],
+                "since": milliseconds(since),
+                "until": milliseconds(until),
             }
-            found.update(event_id for (event_id,) in self._query(_KNOWN, given))
-        return frozenset(found)
+            found.update(str(event_id) for (event_id,) in self._query(_KNOWN, given))
+        return frozenset(event_id for event_id, id_ in asked.items() if id_ in found)
 
     def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
-        rows = self._query(
-            "SELECT event_id FROM events WHERE resent AND topic_id = {topic:UUID}"
-            " AND log_partition = {partition:UInt32}"
-            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})",
-            {"topic": str(topic_id), "partition": partition, "since": _milliseconds(since)},
-        )
-        return frozenset(event_id for (event_id,) in rows)
+        given = {"topic": str(topic_id), "partition": partition, "since": milliseconds(since)}
+        return frozenset(str(event_id) for (event_id,) in self._query(_RESENT, given))
 
     def duplicates(self, since: datetime) -> int:
-        ((count,),) = self._query(
-            "SELECT count() - uniqExact(event_id) FROM events"
-            " WHERE event_time >= fromUnixTimestamp64Milli({since:Int64})",
-            {"since": _milliseconds(since)},
-        )
+        ((count,),) = self._query(_DUPLICATES, {"since": milliseconds(since)})
         return int(count)
+
+    def gateway_runs(
+        self, since: datetime, until: datetime, gateway_start: str = ""
+    ) -> Sequence[GatewayRun]:
+        return clickhouse_runs.gateway_runs(self._query, since, until, gateway_start)
+
+    def holes(
+        self, since: datetime, until: datetime, limit: int, gateway_start: str = ""
+    ) -> Sequence[Hole]:
+        return clickhouse_runs.holes(self._query, since, until, limit, gateway_start)
+
+    def gaps(self, since: datetime) -> Sequence[StoredEvent]:
+        return self._of_type("audit.gap", since)
+
+    def starts(self, since: datetime) -> Sequence[StoredEvent]:
+        return self._of_type("gateway.start", since)
 
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})
@@ -173,12 +200,8 @@ class ClickHouseStore:
     def outcomes(self, event_ids: Sequence[str], since: datetime) -> Mapping[str, str]:
         if not event_ids:
             return {}
-        rows = self._query(
-            "SELECT outcome_of, payload FROM events WHERE outcome_of IN {ids:Array(String)}"
-            " AND event_time >= fromUnixTimestamp64Milli({since:Int64})",
-            {"ids": list(event_ids), "since": _milliseconds(since)},
-        )
-        return {str(event_id): str(payload) for event_id, payload in rows}
+        given = {"ids": list(event_ids), "since": milliseconds(since)}
+        return {str(of): str(payload) for of, payload in self._query(_OUTCOMES, given)}
 
     def total(self, without_types: frozenset[str]) -> int:
         ((count,),) = self._query(
@@ -187,37 +210,59 @@ class ClickHouseStore:
         )
         return int(count)
 
-    def _query(self, sql: str, given: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        with _translated():
+    def _of_type(self, event_type: str, since: datetime) -> list[StoredEvent]:
+        rows = self._query(_OF_TYPE, {"type": event_type, "since": milliseconds(since)})
+        return [_event(row) for row in rows]
+
+    def _await_inserts(self) -> None:
+        """Until no insert into this database runs that runs now: of a process that died, too."""
+        if self._server.is_embedded:  # an insert is over when its call is
+            return
+        until = time.monotonic() + self._insert_seconds + ANSWER_SECONDS
+        awaited = running = self._running_inserts()
+        while awaited & running:
+            if time.monotonic() > until:
+                raise Retryable("an insert into the event store does not end; look at its log")
+            time.sleep(POLL_SECONDS)
+            running = self._running_inserts()
+        self._catch_up()
+
+    def _running_inserts(self) -> frozenset[str]:
+        processes, cluster = "system.processes", self._server.cluster
+        if cluster:
+            processes = f"clusterAllReplicas('{cluster}', {processes})"
+        rows = self._query(
+            f"SELECT query_id FROM {processes} WHERE Settings['log_comment'] = {{comment:String}}",
+            {"comment": self._insert_settings["log_comment"]},
+        )
+        return frozenset(str(query_id) for (query_id,) in rows)
+
+    def _catch_up(self) -> None:
+        """Any replica may answer: each must have what another one acknowledged."""
+        if self._server.cluster:
+            with translated():
+                self._reader.command(clickhouse_schema.catch_up(self._schema))
+
+    def _query(self, sql: str, given: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        with translated():
             rows: Sequence[Sequence[Any]] = self._reader.query(
-                sql, parameters=given, settings=dict(_QUERY_SETTINGS)
+                sql, parameters=dict(given), settings=dict(QUERY_SETTINGS)
             ).result_rows
             return rows
 
 
-def _first_client(dsn: str) -> Client:
+def _uuid(text: str) -> str:
+    """In the usual spelling; empty for what is no UUID, and so is never stored."""
     try:
-        return _client(dsn, None)
-    except ProgrammingError as error:  # what chDB raises, whatever the cause
-        raise Conflict(
-            f"`{_WITH_PASSWORD.sub('//', dsn)}` cannot be opened: another process has it open, or"
-            " it is no folder of ours; stop that process, or name another folder"
-        ) from error
-
-
-def _client(dsn: str, database: str | None) -> Client:
-    # Threads share a client; a server refuses two queries at once in one session.
-    clickhouse_connect.common.set_setting("autogenerate_session_id", False)
-    return clickhouse_connect.get_client(dsn=dsn, database=database)
+        return str(UUID(text))
+    except ValueError:
+        return ""
 
 
 def _event(row: Sequence[Any]) -> StoredEvent:
-    milliseconds, *others = row
-    event_time = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    ms, *others = row
+    event_time = datetime.fromtimestamp(ms / 1000, UTC)
     members = dict(zip(_COLUMNS[1:], others, strict=True))
+    members["event_id"] = str(members["event_id"])
     members["topic_id"] = UUID(str(members["topic_id"]))
     return StoredEvent(event_time=event_time, **members)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -174,6 +174,7 @@ class KafkaConsumer:
                 await self._telling
         if self._owned and self._ownership is not None:
             await self._ownership.revoked()
+            _log.info("partitions went", extra={"partitions": [p.partition for p in self._owned]})
         self._owned = {}
 
     async def _tell_arrivals(self) -> None:
@@ -201,6 +202,7 @@ class KafkaConsumer:
                 client.seek(partition, first)
             client.resume(*arrived)
         self._arrived = None
+        _log.info("partitions came", extra={"partitions": [each.partition for each in arrived]})
 
     async def _starts(self, arrived: list[TopicPartition]) -> dict[TopicPartition, Any]:
         """By partition: the topic's id, what was committed (or 0), the first offset to read."""

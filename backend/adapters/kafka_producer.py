@@ -24,6 +24,7 @@ from extauthz.core.errors import Busy, Invalid, Retryable
 LINGER_MS: Final = 5
 BATCH_BYTES: Final = 256 << 10  # smaller ones cost ten times the CPU
 BATCHED: Final = 16  # messages for one partition from which a batch of their own is cheaper
+STUCK_SECONDS: Final = 2.0  # what was given up and waits longer stops further appends
 OVERHEAD_BYTES: Final = 1024  # room for what the format adds to a message
 
 Delivery = asyncio.Future[Any]
@@ -53,7 +54,7 @@ class KafkaProducer:
     ) -> None:
         self._settings, self._topic, self._partitions = settings, topic, partitions
         self._max_waiting_bytes, self._waiting_bytes = max_waiting_bytes, 0
-        self._left: set[Delivery] = set()  # what appends gave up, still on its way
+        self._left: dict[Delivery, float] = {}  # what appends gave up, and since when it waits
         self._in_order = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._is_broken = False
@@ -90,7 +91,8 @@ class KafkaProducer:
         size = sum(_size(message) for message in messages)
         if self._is_broken:
             self._retire()
-        if self._left:
+        began = asyncio.get_running_loop().time()
+        if self._left and began - next(iter(self._left.values())) > STUCK_SECONDS:
             raise Retryable(f"the event log does not take what waits already; {AWAY}")
         if self._waiting_bytes and self._waiting_bytes + size > self._max_waiting_bytes:
             raise Busy("too many events wait for the event log; send them again later")
@@ -107,8 +109,7 @@ class KafkaProducer:
                         await self._hand_over(producer, messages, deliveries)
                     await self._delivered(producer, deliveries)
         finally:
-            self._waiting_bytes -= size
-            self._leave(producer, deliveries)
+            self._leave(producer, deliveries, size, began)
 
     async def _hand_over(
         self,
@@ -156,18 +157,25 @@ class KafkaProducer:
             self._is_broken |= producer is self._producer
             raise failures[0]
 
-    def _leave(self, producer: AIOKafkaProducer, deliveries: Sequence[Delivery]) -> None:
-        """Keep an eye on what is not delivered yet; aiokafka goes on trying."""
+    def _leave(
+        self, producer: AIOKafkaProducer, deliveries: Sequence[Delivery], size: int, began: float
+    ) -> None:
+        """Free the room of `size` bytes once all is delivered; aiokafka goes on trying."""
+        pending = {each for each in deliveries if not each.done()}
+        if not pending:
+            self._waiting_bytes -= size
 
         def came_late(delivery: Delivery) -> None:
-            self._left.discard(delivery)
+            del self._left[delivery]
+            pending.discard(delivery)
+            if not pending:
+                self._waiting_bytes -= size
             failed = delivery.cancelled() or delivery.exception() is not None
             self._is_broken |= failed and producer is self._producer
 
-        for each in deliveries:
-            if not each.done():
-                self._left.add(each)
-                each.add_done_callback(came_late)
+        for each in tuple(pending):
+            self._left[each] = began
+            each.add_done_callback(came_late)
 
     def _retire(self) -> None:
         """Let another producer take over; this one is closed meanwhile."""

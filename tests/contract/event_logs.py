@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_log import KafkaLog
@@ -67,6 +68,14 @@ class KafkaPlace:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
         await admin.start()
         await admin.delete_topics([self.settings.topic])
+        await admin.close()
+
+    async def take_at_most(self, size: int) -> None:
+        """Let the topic refuse what is larger."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
+        await admin.start()
+        topic, limit = self.settings.topic, {"max.message.bytes": str(size)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limit)])
         await admin.close()
 
     async def delete_before(self, offset: int) -> None:

@@ -1,9 +1,12 @@
 """What every EventStore must do, run against each adapter.
 
-chDB opens one folder at a time in a process: each test closes its store.
+chDB opens one folder at a time in a process: each test closes its store. The server is
+the endpoint over chDB, or what CLICKHOUSE_TEST_URL names, like clickhouse://host:8123;
+each test has a database of its own there.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -12,20 +15,40 @@ import pytest
 from msgspec import structs
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import EventStore, StoredEvent
+from backend.ports import EventStore, Hole, StoredEvent
 from extauthz.core.errors import Invalid
+from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
 NONE: frozenset[str] = frozenset()
+RUN = "01a20320-a200-7348-bced-e943f373ca53"
+LATER_RUN = "01a20321-a200-7348-bced-e943f373ca53"
+
+Opener = Callable[[], EventStore]
 
 
-def chdb(folder: Path) -> EventStore:
-    return ClickHouseStore(f"chdb://{folder / 'store'}")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if given := os.environ.get("CLICKHOUSE_TEST_URL"):
+        yield given.rstrip("/")
+        return
+    with ClickHouseEndpoint(tmp_path_factory.mktemp("clickhouse") / "data") as endpoint:
+        yield endpoint.url.removesuffix("/mcp")
 
 
-@pytest.fixture(params=[chdb], ids=lambda adapter: adapter.__name__)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStore]:
-    opened: EventStore = request.param(tmp_path)
+@pytest.fixture(params=["chdb", "server"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    if request.param == "chdb":
+        url = f"chdb://{tmp_path / 'store'}"
+    else:
+        url = f"{request.getfixturevalue('server')}/test_{uuid4().hex}"
+    return lambda: ClickHouseStore(url)
+
+
+@pytest.fixture
+def store(opener: Opener) -> Iterator[EventStore]:
+    opened = opener()
     opened.migrate()
     yield opened
     opened.close()
@@ -36,10 +59,14 @@ def topic() -> UUID:
     return uuid4()
 
 
+def id_of(number: int) -> str:
+    return f"01a2047a-b530-7323-92fc-{number:012x}"
+
+
 def event(topic: UUID, offset: int, **members: object) -> StoredEvent:
     plain = StoredEvent(
         event_time=NOON + timedelta(milliseconds=offset),
-        event_id=f"event-{offset}",
+        event_id=id_of(offset),
         source="mcp-proxy",
         event_type="mcp.request",
         payload='{"n":1}',
@@ -62,6 +89,11 @@ def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
         log_partition=3,
         log_offset=2**53 + 1,
         producer="p",
+        gateway="gw",
+        gateway_start=RUN,
+        sequence=2**64 - 1,
+        resent=True,
+        request_id="r\\'\"",
         trace_id="t",
         server="s'; DROP TABLE events",
         namespace="n",
@@ -97,35 +129,200 @@ def test_recent_is_newest_first_and_bounded(store: EventStore, topic: UUID) -> N
 
 
 def test_present_names_what_is_stored(store: EventStore, topic: UUID) -> None:
-    """Only offsets of that topic and partition, and of that range, its ends included."""
+    """Only offsets of that topic and partition, and of that range."""
     store.insert([event(topic, n) for n in (1, 2, 5)])
-    store.insert([event(topic, 7, log_partition=1, log_offset=7)])
-    assert store.present(topic, 0, 2, 5) == {2, 5}
-    assert store.present(topic, 0, 2, 4) == {2}
+    store.insert([event(topic, 7, log_partition=1)])
+    assert store.present(topic, 0, 2, 100) == {2, 5}
+    assert store.present(topic, 0, 0, 4) == {1, 2}
     assert store.present(topic, 0, 6, 100) == frozenset()
     assert store.present(topic, 1, 0, 100) == {7}
     assert store.present(uuid4(), 0, 0, 100) == frozenset()
 
 
-def test_last_offset(store: EventStore, topic: UUID) -> None:
-    """Beyond it nothing of that topic and partition is stored."""
+def test_last_offset_is_the_greatest(store: EventStore, topic: UUID) -> None:
+    """Of that topic and partition; -1 where nothing is stored."""
     assert store.last_offset(topic, 0) == -1
-    store.insert([event(topic, n) for n in (0, 5, 2)])
-    store.insert([event(topic, 7, log_partition=1, log_offset=7)])
-    assert (store.last_offset(topic, 0), store.last_offset(topic, 1)) == (5, 7)
-    assert store.last_offset(uuid4(), 0) == -1
+    store.insert([event(topic, 0)])
+    assert store.last_offset(topic, 0) == 0
+    store.insert([event(topic, n) for n in (5, 2)])
+    store.insert([event(topic, 7, log_partition=1)])
+    assert store.last_offset(topic, 0) == 5
+    assert store.last_offset(topic, 1) == 7
 
 
 def test_known_event_ids(store: EventStore, topic: UUID) -> None:
-    """Ids are looked up among the events of a time."""
+    """Ids are looked up among the events of a time, both ends included."""
     store.insert([event(topic, 1), event(topic, 2)])
-    day = timedelta(days=1)
-    asked = ["event-1", "event-3"]
-    assert store.known_event_ids(asked, NOON - day, NOON + day) == {"event-1"}
-    assert store.known_event_ids(asked, NOON - 2 * day, NOON - day) == frozenset()
+    asked = [id_of(1), id_of(3)]
+    assert store.known_event_ids(asked, NOON - DAY, NOON + DAY) == {id_of(1)}
+    at = NOON + timedelta(milliseconds=1)
+    assert store.known_event_ids(asked, at, at) == {id_of(1)}
+    assert store.known_event_ids(asked, NOON - 2 * DAY, NOON - DAY) == frozenset()
     assert store.known_event_ids([], NOON, NOON) == frozenset()
-    many = [f"event-{n}" for n in range(5000)]
-    assert store.known_event_ids(many, NOON - day, NOON + day) == {"event-1", "event-2"}
+    many = [id_of(n) for n in range(5000)]
+    assert store.known_event_ids(many, NOON - DAY, NOON + DAY) == {id_of(1), id_of(2)}
+
+
+def test_an_id_is_known_however_it_is_spelt(store: EventStore, topic: UUID) -> None:
+    """The same UUID in capitals is the same id; what is no UUID is unknown."""
+    store.insert([event(topic, 10, event_id=id_of(10).upper())])
+    asked = [id_of(10), id_of(10).upper(), id_of(10).replace("-", ""), "nonsense"]
+    assert store.known_event_ids(asked, NOON - DAY, NOON + DAY) == set(asked[:3])
+    assert store.recent(1, NONE)[0].event_id == id_of(10)
+
+
+def test_resent_ids(store: EventStore, topic: UUID) -> None:
+    """Only marked events, of that partition and time on."""
+    store.insert([event(topic, 1), event(topic, 2, resent=True)])
+    store.insert([event(topic, 3, resent=True, log_partition=1)])
+    store.insert([event(topic, 4, resent=True, event_time=NOON - 2 * DAY)])
+    assert store.resent_ids(topic, 0, NOON - DAY) == {id_of(2)}
+    assert store.resent_ids(topic, 0, NOON - 3 * DAY) == {id_of(2), id_of(4)}
+
+
+def test_duplicates_are_counted(store: EventStore, topic: UUID) -> None:
+    """Rows beyond the first of each event_id, wherever they lie."""
+    store.insert([event(topic, 1), event(topic, 2)])
+    assert store.duplicates(NOON) == 0
+    store.insert([event(topic, 3, event_id=id_of(1)), event(topic, 4, event_id=id_of(1))])
+    store.insert([event(topic, 5, event_id=id_of(2), event_time=NOON + DAY)])
+    assert store.duplicates(NOON) == 3
+    assert store.duplicates(NOON + DAY / 2) == 0
+
+
+def numbered(topic: UUID, sequence: int, at: datetime, **members: object) -> StoredEvent:
+    """An event of a gateway; no other has its id."""
+    given = {"producer": "p", "gateway": "gw", "gateway_start": RUN, **members}
+    return event(topic, 0, event_id=str(uuid4()), sequence=sequence, event_time=at, **given)
+
+
+def minutes(count: float) -> datetime:
+    return NOON + timedelta(minutes=count)
+
+
+def test_runs_tell_first_last_and_how_many(store: EventStore, topic: UUID) -> None:
+    """Late rows and duplicates change neither numbers nor ends; `rows` tells of duplicates."""
+    store.insert([numbered(topic, n, minutes(n)) for n in (2, 3, 40)])
+    store.insert([numbered(topic, 1, minutes(1), event_type="gateway.start", server="s")])
+    store.insert([numbered(topic, n, minutes(n)) for n in (3, 3, 40)])
+    store.insert([numbered(topic, 41, minutes(41), event_type="gateway.heartbeat", namespace="n")])
+    (run,) = store.gateway_runs(NOON, NOON + DAY)
+    assert (run.producer, run.gateway, run.gateway_start) == ("p", "gw", RUN)
+    assert (run.namespace, run.server) == ("n", "s")
+    assert (run.first, run.last, run.present, run.rows) == (1, 41, 5, 8)
+    assert (run.first_at, run.last_at) == (minutes(1), minutes(41))
+    assert run.started
+    assert run.heartbeats == 1
+
+
+def test_runs_are_of_that_time_alone(store: EventStore, topic: UUID) -> None:
+    """Both ends are included, and neither is rounded."""
+    store.insert([numbered(topic, n + 1, minutes(n)) for n in range(60)])
+    windows = {
+        (0, 60): range(60),
+        (0.5, 60): range(1, 60),
+        (5, 25): range(5, 26),
+        (10, 20): range(10, 21),
+        (9.9, 19.9): range(10, 20),
+        (12, 13): range(12, 14),
+        (12.2, 12.8): (),
+        (-100, 100): range(60),
+    }
+    for (since, until), numbers in windows.items():
+        runs = store.gateway_runs(minutes(since), minutes(until))
+        found = [(run.first, run.last, run.rows) for run in runs]
+        assert found == ([(numbers[0] + 1, numbers[-1] + 1, len(numbers))] if numbers else [])
+
+
+def test_runs_are_told_apart(store: EventStore, topic: UUID) -> None:
+    """By producer and start: nobody's events fill another's holes."""
+    store.insert([numbered(topic, 1, NOON), numbered(topic, 3, NOON)])
+    store.insert([numbered(topic, 2, NOON, producer="q")])
+    store.insert([numbered(topic, 2, NOON, gateway_start=LATER_RUN, gateway="ga")])
+    runs = store.gateway_runs(NOON, NOON + DAY)
+    assert [(r.producer, r.gateway, r.gateway_start, r.present) for r in runs] == [
+        ("p", "ga", LATER_RUN, 1),
+        ("p", "gw", RUN, 2),
+        ("q", "gw", RUN, 1),
+    ]
+    (only,) = store.gateway_runs(NOON, NOON + DAY, LATER_RUN)
+    assert only.gateway_start == LATER_RUN
+
+
+def test_events_without_a_number_make_runs_of_their_own(store: EventStore, topic: UUID) -> None:
+    """One for each producer, server and namespace; rows and times alone count."""
+    store.insert([event(topic, n, producer="p", server="s", namespace="n") for n in range(3)])
+    store.insert([event(topic, 5, producer="p", server="t", gateway_start=RUN)])
+    store.insert([event(topic, 6, producer="p", server="t", sequence=9)])
+    runs = store.gateway_runs(NOON, NOON + DAY)
+    assert [(r.producer, r.server, r.namespace, r.gateway_start, r.rows) for r in runs] == [
+        ("p", "s", "n", "", 3),
+        ("p", "t", "", "", 2),
+    ]
+    assert {(r.first, r.last, r.present) for r in runs} == {(0, 0, 0)}
+    assert not store.holes(NOON, NOON + DAY, 10)
+
+
+def test_holes_lie_between_stored_numbers(store: EventStore, topic: UUID) -> None:
+    """Each range that is missing, with the time of the event behind it, up to a limit."""
+    store.insert([numbered(topic, n, minutes(n)) for n in (3, 4, 8, 10, 11)])
+    store.insert([numbered(topic, n, minutes(n)) for n in (4, 8)])
+    expected = [Hole("p", RUN, 5, 7, minutes(8)), Hole("p", RUN, 9, 9, minutes(10))]
+    assert store.holes(NOON, NOON + DAY, 10) == expected
+    assert store.holes(NOON, NOON + DAY, 1) == expected[:1]
+    store.insert([numbered(topic, n, minutes(60)) for n in (5, 6, 7, 9)])
+    assert store.holes(NOON, NOON + DAY, 10) == []
+
+
+def test_holes_of_the_oldest_start_come_first(store: EventStore, topic: UUID) -> None:
+    """Starts order themselves by the time in their ids; one may be asked for alone."""
+    store.insert([numbered(topic, n, NOON, gateway_start=LATER_RUN) for n in (1, 3)])
+    store.insert([numbered(topic, n, NOON, producer=p) for p in ("q", "p") for n in (1, 4)])
+    holes = store.holes(NOON, NOON + DAY, 10)
+    assert [(h.producer, h.gateway_start) for h in holes] == [
+        ("p", RUN),
+        ("q", RUN),
+        ("p", LATER_RUN),
+    ]
+    assert store.holes(NOON, NOON + DAY, 10, LATER_RUN) == holes[2:]
+
+
+def test_no_hole_falls_between_two_times(store: EventStore, topic: UUID) -> None:
+    """A hole belongs to the time of the event behind it, though the one before is older."""
+    store.insert([numbered(topic, n, minutes(n)) for n in (1, 2, 30, 31)])
+    hole = Hole("p", RUN, 3, 29, minutes(30))
+    assert store.holes(NOON, minutes(15), 10) == []
+    assert store.holes(minutes(15), minutes(60), 10) == [hole]
+    assert store.holes(minutes(30), minutes(30), 10) == [hole]
+    assert store.holes(minutes(31), minutes(60), 10) == []
+
+
+def test_a_number_of_another_time_is_no_hole(store: EventStore, topic: UUID) -> None:
+    """A clock that was set puts an event elsewhere in time; it is stored all the same."""
+    store.insert([numbered(topic, n, minutes(n)) for n in (1, 2, 4, 5)])
+    store.insert([numbered(topic, 3, minutes(3) - 7 * DAY)])
+    assert store.holes(NOON, NOON + DAY, 10) == []
+
+
+def test_great_numbers_make_no_work(store: EventStore, topic: UUID) -> None:
+    """A forged number may leave a hole as wide as there are numbers."""
+    most = 2**64 - 1
+    store.insert([numbered(topic, n, minutes(1)) for n in (1, 2**33, most)])
+    holes = store.holes(NOON, NOON + DAY, 10)
+    assert [(h.first, h.last) for h in holes] == [(2, 2**33 - 1), (2**33 + 1, most - 1)]
+    (run,) = store.gateway_runs(NOON, NOON + DAY)
+    assert (run.first, run.last, run.present) == (1, most, 3)
+
+
+def test_gaps_and_starts_come_in_order(store: EventStore, topic: UUID) -> None:
+    """From that time on, oldest first."""
+    store.insert([event(topic, n, event_type="audit.gap") for n in (3, 1, 2)])
+    store.insert([event(topic, n, event_type="gateway.start") for n in (6, 5)])
+    store.insert([event(topic, 9)])
+    later = NOON + timedelta(milliseconds=2)
+    assert [e.log_offset for e in store.gaps(NOON)] == [1, 2, 3]
+    assert [e.log_offset for e in store.gaps(later)] == [2, 3]
+    assert [e.log_offset for e in store.starts(NOON)] == [5, 6]
 
 
 def test_outcomes_are_found_by_their_call(store: EventStore, topic: UUID) -> None:
@@ -133,10 +330,10 @@ def test_outcomes_are_found_by_their_call(store: EventStore, topic: UUID) -> Non
     store.insert(
         [
             event(topic, 1),
-            event(topic, 2, event_type="mcp.response", outcome_of="event-1", payload='{"s":200}'),
+            event(topic, 2, event_type="mcp.response", outcome_of=id_of(1), payload='{"s":200}'),
         ]
     )
-    assert store.outcomes(["event-1", "event-2"], NOON) == {"event-1": '{"s":200}'}
+    assert store.outcomes([id_of(1), id_of(2)], NOON) == {id_of(1): '{"s":200}'}
     assert store.outcomes([], NOON) == {}
 
 
@@ -149,10 +346,10 @@ def test_total_leaves_types_out(store: EventStore, topic: UUID) -> None:
 
 def test_one_insert_may_span_many_days(store: EventStore, topic: UUID) -> None:
     """Old events of many days in one batch are stored, every one."""
-    rows = [event(topic, n, event_time=NOON - timedelta(days=n)) for n in range(200)]
+    rows = [event(topic, n, event_time=NOON - timedelta(days=n)) for n in range(120)]
     store.insert(rows)
-    assert store.total(NONE) == 200
-    assert len(store.present(topic, 0, 0, 1000)) == 200
+    assert store.total(NONE) == 120
+    assert len(store.present(topic, 0, 0, 1000)) == 120
 
 
 def test_a_row_that_cannot_be_stored_is_invalid(store: EventStore, topic: UUID) -> None:
@@ -169,14 +366,25 @@ def test_migrating_again_changes_nothing(store: EventStore, topic: UUID) -> None
     assert store.total(NONE) == 1
 
 
-@pytest.mark.parametrize("adapter", [chdb])
-def test_rows_outlive_the_process_s_handle(adapter: object, tmp_path: Path, topic: UUID) -> None:
+def test_nothing_is_pending_after_migrating(opener: Opener) -> None:
+    """What is pending is told, as SQL, and changes nothing."""
+    store = opener()
+    changes = store.pending()
+    assert [change.name for change in changes] == ["0001_events.sql"]
+    assert "CREATE TABLE IF NOT EXISTS events" in changes[0].statements[0]
+    assert store.pending() == changes
+    store.migrate()
+    assert store.pending() == []
+    store.close()
+
+
+def test_rows_outlive_the_process_s_handle(opener: Opener, topic: UUID) -> None:
     """What was inserted is there after the store was closed and opened again."""
-    first = chdb(tmp_path)
+    first = opener()
     first.migrate()
     first.insert([event(topic, 1)])
     first.close()
-    second = chdb(tmp_path)
+    second = opener()
     second.migrate()
     assert second.total(NONE) == 1
     second.close()

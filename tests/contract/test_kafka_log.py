@@ -288,6 +288,36 @@ async def test_the_largest_event_passes(broker: KafkaBroker) -> None:
         await member.consumer.stop()
 
 
+async def test_a_refused_event_harms_no_other(broker: KafkaBroker) -> None:
+    """What the topic does not take is refused by itself; the next appends succeed."""
+    place = KafkaPlace(broker)
+    async with opened(place) as log:
+        await place.take_at_most(2000)
+        for _ in range(2):
+            with pytest.raises(Invalid, match=r"max\.message\.bytes"):
+                await log.append([Message(b"x" * 5000)])
+            await log.append([Message(b"small")])
+
+
+async def test_an_append_that_is_cancelled_holds_up_no_other(broker: KafkaBroker) -> None:
+    """A caller that goes away leaves its events on their way; the room they take is freed."""
+    log = KafkaLog(KafkaPlace(broker).settings, max_waiting_bytes=1000)
+    await log.start()
+    for _ in range(3):
+        leaving = asyncio.create_task(log.append([Message(b"x" * 900)]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                with suppress(Busy):
+                    await log.append([Message(b"y" * 200)])
+                    break
+                await asyncio.sleep(0.01)
+    await log.stop()
+
+
 async def test_messages_without_a_key_are_spread(broker: KafkaBroker) -> None:
     """Over all partitions."""
     place = KafkaPlace(broker, partitions=3)
