@@ -28,7 +28,7 @@ from backend.adapters.clickhouse_schema import Schema, shipped
 from backend.ports import GatewayRun, Hole, SchemaChange, StoredEvent
 from extauthz.core.errors import Retryable
 
-INSERT_SECONDS: Final = 20.0  # tens of times what a batch takes; a hung server is Retryable
+INSERT_SECONDS: Final = 30.0  # tens of times what a batch takes; a hung server is Retryable
 POLL_SECONDS: Final = 0.1
 
 _COLUMNS: Final = StoredEvent.__struct_fields__

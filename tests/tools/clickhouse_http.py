@@ -8,7 +8,6 @@ import re
 import signal
 import tempfile
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,19 +18,12 @@ from tests.tools.clickhouse_endpoint import Fault
 MOST: Final = 1 << 30  # bytes of a body, a line, a field
 
 _INSERT: Final = re.compile(rb"\s*INSERT\s+INTO\s+(.{1,4000}?)\s+FORMAT\s+(\w+)\s*", re.I | re.S)
-_KILL: Final = re.compile(r"\s*KILL\s+QUERY\s+WHERE\s+query_id\s*=\s*'([^']+)'\s+SYNC", re.I)
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 # URL arguments that are no settings.
 _TRANSPORT: Final = {"query", "database", "query_id", "session_id", "wait_end_of_query"}
 _TRANSPORT |= {"client_protocol_version", "enable_http_compression", "user", "password"}
 _TRANSPORT |= {"send_progress_in_http_headers", "http_headers_progress_interval_ms"}
 _TRANSPORT |= {"cancel_http_readonly_queries_on_client_close"}
-
-
-@dataclass
-class _Running:
-    killed: asyncio.Event = field(default_factory=asyncio.Event)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class _Endpoint:
@@ -41,7 +33,6 @@ class _Endpoint:
         self._chdb, self._path = chdb, path
         self._open = chdb.connect(path)  # keeps the engine up between requests
         self._faults: list[Fault] = []
-        self._running: dict[str, _Running] = {}
         self.inserts = 0
 
     def app(self) -> web.Application:
@@ -70,27 +61,17 @@ class _Endpoint:
             body = _inflated(await request.read(), request.headers.get("Content-Encoding", ""))
         statement = given.pop("query", "").encode()
         statement = statement + b"\n" + body if statement and body else statement or body
-        query_id = given.get("query_id") or os.urandom(8).hex()
-        self._running[query_id] = running = _Running()
-        try:
-            return await self._answer(request, statement, given, running)
-        finally:
-            running.done.set()
-            del self._running[query_id]
+        return await self._answer(request, statement, given)
 
     async def _answer(
-        self, request: web.Request, statement: bytes, given: dict[str, str], running: _Running
+        self, request: web.Request, statement: bytes, given: dict[str, str]
     ) -> web.StreamResponse:
-        if asked := _KILL.match(statement[:300].decode(errors="replace")):
-            if other := self._running.get(asked[1]):  # one that waits here, or runs
-                other.killed.set()
-                await other.done.wait()
-            return web.Response()
         insert = _INSERT.match(statement)
         self.inserts += bool(insert)
         fault = self._next_fault("insert" if insert else "select")
-        if await _is_killed_within(fault.before, running):
-            return _refusal("Code: 394. Query was cancelled. (QUERY_WAS_CANCELLED)")
+        if fault.before:
+            threading.Thread(target=self._occupy, args=(fault.before + 1, given)).start()
+            await asyncio.sleep(fault.before)
         if fault.code:
             return _refusal(f"Code: {fault.code}. DB::Exception: on command. (ON_COMMAND)")
         if fault.die_after_parts:
@@ -136,6 +117,16 @@ class _Endpoint:
         finally:
             connection.close()
 
+    def _occupy(self, seconds: float, given: dict[str, str]) -> None:
+        """What a slow query looks like in `system.processes`, also while it waits here."""
+        connection = self._chdb.connect(self._path)
+        connection.query(f"SET log_comment = '{given.get('log_comment', '')}'")
+        connection.query(
+            f"SELECT sleepEachRow(0.05) FROM numbers({int(seconds * 20)})"
+            " SETTINGS function_sleep_max_microseconds_per_block = 0, max_block_size = 1"
+        )
+        connection.close()
+
 
 def _insert(connection: Any, into: str, format_name: str, rows: bytes) -> bytes:
     with tempfile.NamedTemporaryFile() as file:
@@ -156,14 +147,6 @@ def _inflated(body: bytes, encoding: str) -> bytes:
         return zstandard.ZstdDecompressor().decompressobj().decompress(body)
     # aiohttp has inflated gzip already.
     return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
-
-
-async def _is_killed_within(seconds: float, running: _Running) -> bool:
-    try:
-        await asyncio.wait_for(running.killed.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _refusal(said: str) -> web.Response:
