@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
@@ -36,6 +36,7 @@ def create_app(
     runtime_ping: Callable[[], None],
     metrics: ApiMetrics,
     clock: Callable[[], datetime],
+    retention: timedelta | None,
 ) -> Flask:
     """The application.
 
@@ -43,6 +44,7 @@ def create_app(
         letters: None where this process was told of no event log.
         runtime_ping: raises Retryable while the access store cannot be read.
         clock: the time, aware.
+        retention: how long the store keeps events; None for ever.
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -50,7 +52,7 @@ def create_app(
     for mount in MOUNTS:
         for blueprint in (
             events_blueprint(store),
-            audit_blueprint(store, clock),
+            audit_blueprint(store, clock, retention),
             dlq_blueprint(letters),
         ):
             name = f"{blueprint.name}{mount.replace('/', '_')}"

@@ -1,7 +1,7 @@
 """`/audit/completeness`: whether the audit trail is whole."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flask import Blueprint, Response, g, request
@@ -20,15 +20,19 @@ from extauthz.core.times import format_instant
 
 DEFAULT_SINCE: Final = "1h"
 MOST_STARTS: Final = 1_000  # listed; the worst come first, and totals count them all
+FORGETTING: Final = timedelta(hours=1)  # before it is due, the store may drop what lies around
 LARGEST: Final = (1 << 64) - 1  # what orjson writes
 _PARAMETERS: Final = frozenset({"since", "until"})
 
 
-def audit_blueprint(store: EventStore, clock: Callable[[], datetime]) -> Blueprint:
+def audit_blueprint(
+    store: EventStore, clock: Callable[[], datetime], retention: timedelta | None
+) -> Blueprint:
     """Reads the trail; the scope `read`, for all namespaces.
 
     Args:
         clock: the time, aware.
+        retention: how long events are kept; None for ever.
     """
     blueprint = Blueprint("audit", __name__)
 
@@ -45,6 +49,10 @@ def audit_blueprint(store: EventStore, clock: Callable[[], datetime]) -> Bluepri
         until = parameters.moment(request.args, "until", now, format_instant(now.timestamp()))
         if since >= until:
             raise Invalid("since", "is not before `until`", "ask for an earlier `since`")
+        if retention:  # what was kept long enough is gone, and not missing
+            since = max(since, now - retention + FORGETTING)
+        if since >= until:
+            raise Invalid("until", "lies before all that is kept", "ask for a later `until`")
         found = survey(store, since, until, now)
         return json_response(described(found))
 

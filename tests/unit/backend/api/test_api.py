@@ -45,6 +45,7 @@ def client(store: ClickHouseStore, runtime: Runtime) -> FlaskClient:
         runtime_ping=runtime.ping,
         metrics=ApiMetrics(new_registry()),
         clock=lambda: NOON,
+        retention=None,
     )
     return app.test_client()
 

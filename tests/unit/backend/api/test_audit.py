@@ -25,8 +25,7 @@ OFFSETS = count()
 Send = Callable[..., None]
 
 
-@pytest.fixture
-def client(store: ClickHouseStore) -> FlaskClient:
+def client_of(store: ClickHouseStore, retention: timedelta | None = None) -> FlaskClient:
     app = create_app(
         store=store,
         letters=None,
@@ -34,8 +33,14 @@ def client(store: ClickHouseStore) -> FlaskClient:
         runtime_ping=lambda: None,
         metrics=ApiMetrics(new_registry()),
         clock=lambda: NOON,
+        retention=retention,
     )
     return app.test_client()
+
+
+@pytest.fixture
+def client(store: ClickHouseStore) -> FlaskClient:
+    return client_of(store)
 
 
 @pytest.fixture
@@ -202,6 +207,16 @@ def test_a_monstrous_number_breaks_no_report(client: FlaskClient, send: Send) ->
     report = asked(client)
     assert (report["verdict"], report["totals"]["starts"]) == ("holes", 3)
     assert report["totals"]["missing"] == (1 << 64) - 1
+
+
+def test_what_was_kept_long_enough_is_not_missing(store: ClickHouseStore, send: Send) -> None:
+    """The time asked about begins where events are still kept for sure."""
+    send(range(1000, 2000))
+    client = client_of(store, timedelta(minutes=80))
+    report = asked(client, "since=24h")
+    assert (report["verdict"], report["since"]) == ("complete", "2026-11-22T11:40:00.000Z")
+    answer = client.get("/api/audit/completeness?since=3h&until=2h", headers=ADMIN)
+    assert (answer.status_code, answer.get_json(force=True)["field"]) == (400, "until")
 
 
 def test_two_windows_that_touch_see_every_hole(client: FlaskClient, send: Send) -> None:

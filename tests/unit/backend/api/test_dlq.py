@@ -44,6 +44,7 @@ def new_client(store: ClickHouseStore) -> Callable[[DeadLetters | None], FlaskCl
             runtime_ping=lambda: None,
             metrics=ApiMetrics(new_registry()),
             clock=lambda: pytest.fail("nobody asked for the time"),
+            retention=None,
         )
         return app.test_client()
 

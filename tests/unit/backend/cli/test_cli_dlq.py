@@ -41,6 +41,7 @@ def dlq(
         runtime_ping=lambda: None,
         metrics=ApiMetrics(new_registry()),
         clock=lambda: pytest.fail("nobody asked for the time"),
+        retention=None,
     )
     unit, stop, ready = WsgiUnit("api", app, "127.0.0.1", 0), asyncio.Event(), asyncio.Event()
     running = asyncio.run_coroutine_threadsafe(unit.run(stop, ready.set), thread.loop)
