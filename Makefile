@@ -39,7 +39,7 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 unit: $(VENV)/installed-test ## what needs one component at a time, fuzzing included (3 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
-contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run against every adapter (1 minute)
+contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run against every adapter (3 minutes)
 	$(BIN)/pytest tests/contract
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
