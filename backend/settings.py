@@ -1,6 +1,7 @@
 """The backend's settings: one table, read once from the environment."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -41,6 +42,12 @@ def _url(*schemes: str) -> Any:
     return read
 
 
+def _cluster(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]*", value):
+        raise Invalid("", f"`{value[:200]}` is no name of a cluster", "use letters, digits, -_.")
+    return value
+
+
 def _store_url(value: str) -> str:
     if not value.startswith("clickhouse://"):
         return str(_url("chdb", "clickhouse")(value))
@@ -59,6 +66,18 @@ class Settings(EventLogSettings):
         read=_store_url,
         help="Event store: clickhouse://host:8123/mcp or chdb:///path. Needed by processor, api.",
         secret=True,  # it may hold a password
+    )
+    cluster: str = setting(
+        "CLICKHOUSE_CLUSTER",
+        default="",
+        read=_cluster,
+        help="Cluster of ClickHouse servers with Keeper, whose tables are replicated; unset: one.",
+    )
+    retention_days: int | None = setting(
+        "EVENT_RETENTION_DAYS",
+        default=None,
+        read=config.whole(0, 36_500),
+        help="Days that the store keeps events; 0 is for ever; unset leaves the store as it is.",
     )
     access_url: str = setting(
         "ACCESS_URL",

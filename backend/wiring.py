@@ -84,7 +84,9 @@ def new_event_store(settings: Settings) -> EventStore:
 
     if not settings.store_url:
         raise _unset("STORE_URL", "chdb:///path")
-    return ClickHouseStore(settings.store_url)
+    return ClickHouseStore(
+        settings.store_url, cluster=settings.cluster, retention_days=settings.retention_days
+    )
 
 
 def _access_store(settings: Settings) -> AccessStore:

@@ -1,5 +1,6 @@
 """Connections to ClickHouse, its errors as ours, and what its queries share."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,10 @@ def translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
             ) from None
         if code in _DISK:
             raise _full(said) from error
+        if code is None:
+            raise Retryable(
+                f"the event store does not answer ({said}); check that STORE_URL is right and runs"
+            ) from error
         raise Retryable(f"the event store cannot be used ({said}); look at its log") from error
     except OSError as error:  # chDB takes rows from a temporary file
         raise _full(f"{type(error).__name__}, errno {error.errno}") from error
@@ -89,6 +94,8 @@ class Server:
         self.database = DATABASE if self.is_embedded else parts.path.strip("/") or DATABASE
         if self.is_embedded and cluster:
             raise Invalid("CLICKHOUSE_CLUSTER", f"`{cluster}`, but chDB is no cluster", "unset it")
+        # What the client warns of it raises, too.
+        logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
         # A database that does not exist yet cannot be connected to.
         self._dsn = url if self.is_embedded else parts._replace(path="").geturl()
         self._folder = Path(parts.path)

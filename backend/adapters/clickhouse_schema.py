@@ -23,7 +23,6 @@ from extauthz.core.errors import Invalid
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _STATEMENT_END: Final = re.compile(r";\s*(?:\n|\Z)")
 _TTL: Final = re.compile(r"\bTTL toDate\(event_time\) \+ toIntervalDay\((\d+)\)")
-_ANY_TTL: Final = re.compile(r"\bTTL (?!toDate\(event_time\) \+ toIntervalDay\(\d+\))")
 _UNKNOWN_TABLE: Final = 60
 
 _log = logging.getLogger(__name__)
@@ -52,12 +51,12 @@ class Schema:
 
     Args:
         cluster: name of the server's cluster; empty for a single one.
-        retention_days: how long events are kept; 0 for ever.
+        retention_days: how long events are kept; 0 for ever; None for as it is.
     """
 
     migrations: Sequence[Migration]
     cluster: str = ""
-    retention_days: int = 0
+    retention_days: int | None = None
 
     @property
     def table(self) -> str:
@@ -82,11 +81,7 @@ def pending(client: Client, schema: Schema) -> list[SchemaChange]:
     """
     missing = _missing(client, schema)
     changes = [SchemaChange(m.name, tuple(_statements(m, schema))) for m in missing]
-    # The first migration makes the table, without a limit.
-    days = 0 if any(m.number == 1 for m in missing) else _retention(client, schema)
-    if days != schema.retention_days:
-        changes.append(_retention_change(schema))
-    return changes
+    return changes + _retention_changes(client, schema)
 
 
 def migrate(client: Client, beating: Client, schema: Schema) -> None:
@@ -119,8 +114,8 @@ def migrate(client: Client, beating: Client, schema: Schema) -> None:
                 parameters={f: getattr(migration, f) for f in ("number", "name", "digest")},
             )
             _log.info("migration applied", extra={"migration": migration.name})
-        if _retention(client, schema) != schema.retention_days:
-            for statement in _retention_change(schema).statements:
+        for change in _retention_changes(client, schema):
+            for statement in change.statements:
                 still_held()
                 client.command(statement)
             _log.info("retention changed", extra={"days": schema.retention_days})
@@ -146,25 +141,26 @@ def _missing(client: Client, schema: Schema) -> list[Migration]:
     return [m for m in schema.migrations if m.number not in applied]
 
 
+def _retention_changes(client: Client, schema: Schema) -> list[SchemaChange]:
+    days = schema.retention_days
+    if days is None or days == _retention(client, schema):
+        return []
+    change = f"MODIFY TTL toDate(event_time) + INTERVAL {days} DAY" if days else "REMOVE TTL"
+    statement = f"ALTER TABLE {schema.table}{on_cluster(schema.cluster)} {change}"
+    return [SchemaChange("EVENT_RETENTION_DAYS", (statement,))]
+
+
 def _retention(client: Client, schema: Schema) -> int:
-    """Days that the table keeps rows now; -1 for a limit that is not ours."""
+    """Days that the table keeps rows now, 0 for ever; -1 for a limit that is not ours."""
     rows = client.query(
         "SELECT engine_full FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String}",
         parameters={"name": schema.table},
     ).result_rows
-    engine = str(rows[0][0]) if rows else ""
+    engine = str(rows[0][0]) if rows else ""  # the first migration makes it, without a limit
     if match := _TTL.search(engine):
         return int(match[1])
-    return -1 if _ANY_TTL.search(engine) else 0
-
-
-def _retention_change(schema: Schema) -> SchemaChange:
-    days, where = schema.retention_days, schema.table + on_cluster(schema.cluster)
-    if not days:
-        return SchemaChange("EVENT_RETENTION_DAYS", (f"ALTER TABLE {where} REMOVE TTL",))
-    limit = f"ALTER TABLE {where} MODIFY TTL toDate(event_time) + INTERVAL {days} DAY"
-    return SchemaChange("EVENT_RETENTION_DAYS", (limit,))
+    return -1 if " TTL " in engine else 0
 
 
 def catch_up(schema: Schema) -> str:

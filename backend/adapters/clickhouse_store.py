@@ -78,7 +78,7 @@ class ClickHouseStore:
     Args:
         url: `clickhouse://[user:password@]host:port/database` or `chdb:///absolute/path`.
         cluster: name of the server's cluster; empty for a single one.
-        retention_days: how long events are kept; 0 for ever.
+        retention_days: how long events are kept; 0 for ever; None for as it is.
         insert_seconds: how long an insert may take.
 
     Raises:
@@ -92,7 +92,7 @@ class ClickHouseStore:
         url: str,
         *,
         cluster: str = "",
-        retention_days: int = 0,
+        retention_days: int | None = None,
         insert_seconds: float = INSERT_SECONDS,
     ) -> None:
         self._server = Server(url, cluster)

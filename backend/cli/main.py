@@ -20,6 +20,7 @@ COMMANDS = {
     "decide": "backend.cli.decide:decide",
     "keys": "backend.cli.keys:keys",
     "replay": "backend.cli.replay:replay",
+    "migrate": "backend.cli.migrate:migrate",
 }
 RUNTIME_COMMANDS = {"status": COMMANDS["status"]}
 
