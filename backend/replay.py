@@ -40,6 +40,7 @@ async def opened(settings: Settings) -> AsyncIterator[Replay]:
             new_batch=lambda: wiring.new_batcher(settings),
             monotonic=time.monotonic,
             clock=time.time,
+            is_export=urlsplit(settings.event_log_url).scheme == "file",
         )
 
 

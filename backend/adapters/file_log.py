@@ -7,7 +7,7 @@ ended, and a changed file is another log. Groups commit nothing: the store knows
 
 import asyncio
 import hashlib
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -107,8 +107,9 @@ class FileConsumer:
     def __init__(self, log: FileLog) -> None:
         self._log = log
         self._file: BinaryIO | None = None
-        self._line = self._left = 0
-        self._handed_out: deque[int] = deque()  # not committed yet
+        self._line = self._left = 0  # lines read, events left
+        self._committed = 0  # a line
+        self._blank: list[int] = []  # lines read that hold no event
         self._ownership: Ownership | None = None
 
     async def start(self, ownership: Ownership) -> None:
@@ -123,12 +124,11 @@ class FileConsumer:
         return records
 
     async def commit(self, positions: Sequence[Position]) -> None:
-        last = max((each.offset for each in positions), default=0)
-        while self._handed_out and self._handed_out[0] <= last:
-            self._handed_out.popleft()
+        self._committed = max(self._committed, *(each.offset for each in positions), 0)
 
     async def lag(self) -> int:
-        return self._left + len(self._handed_out)
+        blank = len(self._blank) - bisect_right(self._blank, self._committed)
+        return self._left + self._line - self._committed - blank
 
     async def stop(self) -> None:
         ownership, self._ownership = self._ownership, None
@@ -146,9 +146,10 @@ class FileConsumer:
                 break  # it became shorter; what is missing stays in the lag
             self._line += 1
             size += len(line)
-            if not line.isspace():
-                position = Position(self._log.topic_id, PARTITION, self._line)
-                records.append(Record(position, line.rstrip(b"\r\n")))
+            if line.isspace():
+                self._blank.append(self._line)
+                continue
+            position = Position(self._log.topic_id, PARTITION, self._line)
+            records.append(Record(position, line.rstrip(b"\r\n")))
         self._left -= len(records)
-        self._handed_out.extend(record.position.offset for record in records)
         return records

@@ -27,11 +27,14 @@ class Copies:
     """Sorts copies out of batches. Blocking: call it from a thread.
 
     Args:
+        doubts_all: look up every event, as if each were marked.
         most: ids that are remembered.
     """
 
-    def __init__(self, store: EventStore, most: int = MOST_REMEMBERED) -> None:
-        self._store, self._most = store, most
+    def __init__(
+        self, store: EventStore, *, doubts_all: bool = False, most: int = MOST_REMEMBERED
+    ) -> None:
+        self._store, self._doubts_all, self._most = store, doubts_all, most
         self._remembered: OrderedDict[str, None] = OrderedDict()  # as they came
 
     def recall(self, topic_id: UUID, partition: int, now: datetime) -> None:
@@ -56,7 +59,7 @@ class Copies:
         Raises:
             Retryable: the store is away.
         """
-        marked = [row for row in batch if row.resent]
+        marked = batch if self._doubts_all else [row for row in batch if row.resent]
         if not marked and not is_stored and self._are_new(batch):
             return list(batch)
         suspects = {row.event_id for row in marked}

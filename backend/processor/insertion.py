@@ -34,13 +34,19 @@ class Insertion:
 
     Args:
         clock: seconds since the epoch.
+        doubts_all: look up every event by its id, whether it is marked or not.
     """
 
     def __init__(
-        self, store: EventStore, metrics: ProcessorMetrics, clock: Callable[[], float]
+        self,
+        store: EventStore,
+        metrics: ProcessorMetrics,
+        clock: Callable[[], float],
+        *,
+        doubts_all: bool = False,
     ) -> None:
         self._store, self._metrics, self._clock = store, metrics, clock
-        self._copies = Copies(store)
+        self._copies = Copies(store, doubts_all=doubts_all)
         self._last: dict[_Partition, int] = {}
 
     def disown(self) -> None:

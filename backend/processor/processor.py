@@ -50,6 +50,7 @@ class Processor:
         empties_log: at a stop, finish what lies in the log, not only what was fetched.
         monotonic: seconds of a monotonic clock.
         clock: seconds since the epoch.
+        doubts_all: look up every event by its id, whether it is marked or not.
     """
 
     name = "processor"
@@ -66,9 +67,10 @@ class Processor:
         empties_log: bool,
         monotonic: Callable[[], float],
         clock: Callable[[], float],
+        doubts_all: bool = False,
     ) -> None:
         self._log, self._group = log, group
-        self._insertion = Insertion(store, metrics, clock)
+        self._insertion = Insertion(store, metrics, clock, doubts_all=doubts_all)
         self._new_batch, self._batch = new_batch, new_batch()
         self._metrics, self._limit, self._empties_log = metrics, limit, empties_log
         self._monotonic = monotonic

@@ -56,6 +56,7 @@ class Replay:
         new_batch: makes an empty batcher.
         monotonic: seconds of a monotonic clock.
         clock: seconds since the epoch.
+        is_export: its events may lie in the store from another log: each is looked up by its id.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Replay:
         new_batch: Callable[[], Batcher],
         monotonic: Callable[[], float],
         clock: Callable[[], float],
+        is_export: bool,
     ) -> None:
         self._metrics = ProcessorMetrics(new_registry())
         self._source = _Untouched(log)
@@ -80,6 +82,7 @@ class Replay:
             empties_log=True,
             monotonic=monotonic,
             clock=clock,
+            doubts_all=is_export,
         )
 
     async def run(self) -> None:

@@ -107,6 +107,27 @@ async def test_what_was_ended_half_way_goes_on(
     assert ids(target) == names
 
 
+async def test_an_export_adds_what_is_missing(log: SqliteLog, tmp_path: Path) -> None:
+    """Events that came from the log before are known by their ids, though the positions differ."""
+    target = tmp_path / "fresh"
+    await fill(log, ["a", "b"])
+    run(tmp_path, target)
+    export = tmp_path / "export.ndjson"
+    export.write_bytes(b"\n".join(envelope(name) for name in ("b", "c", "c", "a")))
+    arguments = [*command(tmp_path, target), "--json"]
+    arguments[arguments.index("--from") + 1] = str(export)
+    for stored, copies, present in ((1, 3, 0), (0, 3, 1)):
+        ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        told = json.loads(ended.stdout)
+        assert (told["stored"], told["copies_of_others"], told["already_there"]) == (
+            stored,
+            copies,
+            present,
+        )
+    assert ids(target) == ["a", "b", "c"]
+
+
 async def test_a_store_that_another_process_owns_is_refused(log: SqliteLog, tmp_path: Path) -> None:
     """One line that says so, and what to do."""
     await fill(log, ["a"])
