@@ -1,6 +1,7 @@
 """Credentials as they are configured: what starts, and who gets in."""
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator
@@ -103,6 +104,17 @@ async def test_tokens_of_a_provider(environ: dict[str, str]) -> None:
                 text = await answer.text()
     assert "auth_token_keys 1.0" in text
     assert 'auth_failures_total{reason="invalid"} 1.0' in text
+
+
+async def test_a_compressed_body(environ: dict[str, str]) -> None:
+    """Ingest is served so that it inflates bodies itself."""
+    headers = {"x-api-key": "good", "Content-Encoding": "gzip", "Content-Type": "application/json"}
+    body = gzip.compress(json.dumps(EVENT).encode())
+    async with ingest(environ | {"INGEST_API_KEYS": "good"}) as session:
+        async with session.post("/events", data=body, headers=headers) as answer:
+            assert answer.status == 202
+        async with session.post("/events", data=body[:-9], headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (400, "invalid_encoding")
 
 
 async def test_many_failures(environ: dict[str, str]) -> None:
