@@ -128,7 +128,7 @@ def _judge(status: int, retry_after: str) -> None:
         raise Refused(f"status `{status}`")
     mend = {
         401: "; check the API key",
-        403: "; give the API key the scope ingest",
+        403: "; give the API key the scope ingest, and this server",
         404: "; check the ingest URL",
     }.get(status, "")
     after = float(retry_after) if retry_after.isdecimal() else 0.0
