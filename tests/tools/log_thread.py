@@ -7,6 +7,7 @@ from uuid import UUID
 
 from backend.ports import DeadLetter, EventLog, Position, Record
 
+WAIT_SECONDS: Final = 120  # a disk that others write to may take its time
 TOPIC: Final = UUID("0f6e2c3a-0000-4000-8000-000000000001")
 
 
@@ -19,7 +20,7 @@ class LogThread:
         self._thread.start()
 
     def run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_SECONDS)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)

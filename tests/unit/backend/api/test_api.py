@@ -21,6 +21,11 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 Insert = Callable[..., None]
 
 
+def named(number: int) -> str:
+    """An event's id."""
+    return str(UUID(int=number))
+
+
 class Runtime:
     """An access store's ping that can be told to fail."""
 
@@ -53,7 +58,7 @@ def client(store: ClickHouseStore, runtime: Runtime) -> FlaskClient:
 @pytest.fixture
 def insert(store: ClickHouseStore) -> Insert:
     def insert(offset: int, event_type: str = "mcp.request", **members: Any) -> None:
-        members = {"payload": "{}", "source": "mcp-proxy", "event_id": f"e{offset}"} | members
+        members = {"payload": "{}", "source": "mcp-proxy", "event_id": named(offset)} | members
         store.insert(
             [
                 StoredEvent(
@@ -85,7 +90,7 @@ def test_an_event_shows_what_is_not_empty(client: FlaskClient, insert: Insert, m
                 "payload": {"n": 1.5},
                 "server": "shop",
                 "decision": "deny",
-                "event_id": "e1",
+                "event_id": named(1),
             }
         ]
     }
@@ -96,7 +101,10 @@ def test_an_outcome_that_came_apart_is_merged(client: FlaskClient, insert: Inser
     """The call shows its outcome, and the `mcp.response` is no event of its own."""
     insert(1, payload='{"server":"shop","gateway":"g"}')
     insert(
-        2, "mcp.response", outcome_of="e1", payload='{"status":200,"latency_ms":5,"gateway":"x"}'
+        2,
+        "mcp.response",
+        outcome_of=named(1),
+        payload='{"status":200,"latency_ms":5,"gateway":"x"}',
     )
     insert(3, "gateway.heartbeat")
     events = client.get("/api/events", headers=ADMIN).json["events"]  # type: ignore[index]
@@ -130,7 +138,7 @@ def test_the_limit_holds(client: FlaskClient, insert: Insert) -> None:
     for offset in range(3):
         insert(offset)
     events = client.get("/api/events?limit=2", headers=ADMIN).json["events"]  # type: ignore[index]
-    assert [e["event_id"] for e in events] == ["e2", "e1"]
+    assert [e["event_id"] for e in events] == [named(2), named(1)]
 
 
 def test_statistics_leave_out_internal_types(client: FlaskClient, insert: Insert) -> None:
