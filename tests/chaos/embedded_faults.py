@@ -9,6 +9,7 @@ from functools import partial
 from envoy_bootstrap.process import Admin
 
 from tests.chaos import moments
+from tests.chaos.calls import soon
 from tests.chaos.embedded import BACKEND, POINT, Embedded
 from tests.chaos.faults import Fault, all_decided, clock_back, poison, send_old_events
 
@@ -36,6 +37,8 @@ async def kill_supervisor(up: Embedded) -> str:
 async def kill_before_commit(up: Embedded) -> str:
     """The log is held, so that the processor inserts and cannot commit; then it dies."""
     for _ in range(TRIES):
+        _, last = up.offsets()
+        await soon(lambda end=last: up.offsets()[1] > end, "the log grows")  # type: ignore[misc]
         with up.log_held():
             before = moments.inserted(up.store).keys()
             for _ in range(300):

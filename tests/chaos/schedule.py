@@ -55,20 +55,25 @@ async def verdict_on(pipeline: Pipeline) -> tuple[Verdict, Trail]:
     deadline = time.monotonic() + QUIET_SECONDS
     while not await asyncio.to_thread(pipeline.is_quiet) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
+    letters = await _letters(pipeline)
     await pipeline.stop()
     trail = read_trail(pipeline.store)
     verdict = judge(trail, pipeline.gateways, pipeline.run.foreign)
+    kept = sum(row.source == POISON_SOURCE for row in trail.rows)
+    if letters + kept != pipeline.run.poisoned:
+        verdict.problems.append(
+            f"{pipeline.run.poisoned} records were poison; {letters} lie aside, {kept} are stored"
+        )
+    return verdict, trail
+
+
+async def _letters(pipeline: Pipeline) -> int:
+    """How many records were set aside."""
     if not pipeline.run.poisoned:
-        return verdict, trail
+        return 0
     log = pipeline.event_log()
     await log.start()
     try:
-        letters = await log.dead_letters(100_000)
+        return len(await log.dead_letters(100_000))
     finally:
         await log.stop()
-    kept = sum(row.source == POISON_SOURCE for row in trail.rows)
-    if len(letters) + kept != pipeline.run.poisoned:
-        verdict.problems.append(
-            f"{pipeline.run.poisoned} records were poison; {len(letters)} lie aside, {kept} stored"
-        )
-    return verdict, trail
