@@ -11,13 +11,12 @@ import orjson
 
 from backend.auth.principal import Principal
 from backend.ingest.refusals import NotYours, Refused, invalid, too_large
-from backend.ingest.strict import events_of, value_of
+from backend.ingest.strict import MAX_EVENT_BYTES, events_of, value_of
 from backend.ports import EVENT_TIMES_END, Headers, Message
 from extauthz.core.errors import Invalid
 from extauthz.core.events import MAX_NAME_BYTES, check_envelope
 from extauthz.core.times import format_instant, parse_instant
 
-MAX_EVENT_BYTES: Final = 1 << 20
 MAX_AHEAD_SECONDS: Final = 3600.0  # how far a producer's clock may be before ours
 OWN_PREFIX: Final = "governance."  # events that only Sentinel's own components may write
 

@@ -18,6 +18,7 @@ from extauthz.core import strictjson
 from extauthz.core.strictjson import MAX_DEPTH
 
 MAX_EVENTS: Final = 10_000  # in one request
+MAX_EVENT_BYTES: Final = 1 << 20
 _WHITE: Final = b" \t\r\n"
 _MAX_INTEGER: Final = 1 << 64  # readers of the store keep no larger ones exactly
 
@@ -35,7 +36,8 @@ _elements_of: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _AT: Final = re.compile(r"- at `\$\[(\d+)\]")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
 _lenient: Final = json.JSONDecoder().raw_decode
-_BETWEEN: Final = re.compile(r"(?=[^ \t\r\n,])|\Z")  # where what separates two events ends
+_START: Final = re.compile(r"[^\]\s,]")  # of the next event
+_WINDOWS: Final = (1 << 16, MAX_EVENT_BYTES + 1)
 
 
 def events_of(body: bytes, *, lines: bool) -> Iterator[tuple[int | None, bytes]]:
@@ -133,18 +135,29 @@ def _elements(text: bytes) -> Iterator[bytes]:
 def _broken(text: bytes) -> Refused:
     """What is wrong with an array that is not JSON, and with which of its events; slow."""
     around = text.decode("utf-8", "surrogateescape")
-    position, index, start = 1, 0, 1
-    try:
-        while True:
-            start = _BETWEEN.search(around, position).end()  # type: ignore[union-attr]
-            _, position = _lenient(around, start)
-            value_of(around[start:position].encode("utf-8", "surrogateescape"))
-            index += 1
-    except Refused as error:
-        return error.within(index)
-    except (ValueError, RecursionError):  # so broken that no event can be told from the next
-        fault = bad_json("", _reason(text, ValueError("the array is not JSON")))
-        return fault.within(index) if around[start : start + 1] == "{" else fault
+    end, index = 1, 0
+    while start := _START.search(around, end):
+        if start[0] != "{":
+            break
+        end = _end_of(around, start.start())
+        if not end:
+            return bad_json("", "is not JSON, or too large").within(index)
+        try:
+            value_of(around[start.start() : end].encode("utf-8", "surrogateescape"))
+        except Refused as error:
+            return error.within(index)
+        index += 1
+    return bad_json("", "the array is not JSON (its commas, or its end)")
+
+
+def _end_of(around: str, start: int) -> int:
+    """Where the object that begins there ends; 0 where it does not, or is too large to look at."""
+    for window in _WINDOWS:  # so that no more than one event is ever built
+        try:
+            return start + _lenient(around[start : start + window])[1]
+        except (ValueError, RecursionError):
+            continue
+    return 0
 
 
 def _too_many() -> Exception:

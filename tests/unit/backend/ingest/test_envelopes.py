@@ -1,6 +1,7 @@
 """What is put into the log: the producer's bytes, and little else."""
 
 import json
+import tracemalloc
 import uuid
 from typing import Any
 
@@ -13,6 +14,7 @@ from backend.ingest.envelopes import Reception, messages_of
 from backend.ingest.refusals import Refused
 from backend.ports import Message
 
+MIB = 1 << 20
 NOW = 1_790_000_000.0
 ID = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 NEW_ID = "01990000-0000-7000-8000-000000000000"
@@ -125,6 +127,30 @@ def test_anything_else_is_refused(body: bytes) -> None:
     for lines in (False, True):
         with pytest.raises(Refused):
             receive(body, lines=lines)
+
+
+HOSTILE = [
+    b"[" + b"1," * (2 << 20) + b"1]",
+    b'["' + b'a","' * MIB + b'"]',
+    b"[" + b"{}," * MIB + b"{}]",
+    b"[" + b'{"source":1,"event_type":1,"payload":1},' * (MIB // 10) + b"1]",
+    b'[{"source":"s","event_type":"t","payload":[' + b'"a",' * MIB + b"1]}]",
+    b'[{"source":"s","event_type":"t","payload":[' + b'"a",' * MIB + b"1}]",
+    b'[{"source":"s","event_type":"t","payload":' + b"[" * MIB + b"}]",
+    b'[{"source":"s","event_type":"t","payload":' + b"9" * (4 * MIB) + b"}]",
+    b'[{"source":"s","event_type":"t","payload":"' + b"\\ud800" * (MIB // 2) + b'"}]',
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_array_costs_little_memory(body: bytes) -> None:
+    """Whatever 4 MiB hold, no more than some times their size is built."""
+    tracemalloc.start()
+    with pytest.raises(Refused):
+        receive(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * len(body)
 
 
 def test_keys() -> None:
