@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.lifecycle import run_units
+from backend.lifecycle import TaskUnit, run_units
 
 
 class Recorded:
@@ -78,3 +78,27 @@ async def test_a_failure_in_the_drain_comes_out() -> None:
         await stopped_at_once([Recorded("a", told, fails="stop"), Recorded("b", told)])
     assert len(raised.value.exceptions) == 1
     assert told[-1] == "b drained"
+
+
+async def test_a_task_without_end() -> None:
+    """As a unit it ends on stop; what it raises before ends the others."""
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def forever() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def failing() -> None:
+        raise ValueError("broken")
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_units([TaskUnit("forever", forever)], stop, 5.0))
+    await began.wait()
+    stop.set()
+    await running
+    assert ended.is_set()
+    with pytest.raises(ExceptionGroup, match="a component failed"):
+        await run_units([TaskUnit("failing", failing)], asyncio.Event(), 5.0)
