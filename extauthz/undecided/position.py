@@ -45,6 +45,8 @@ class Position:
         digest: SHA-256 of the bytes from `tail` to `offset`; empty for none.
         at: time of the last readable line, seconds since the epoch.
         losses: still to be told.
+        outcomes: offsets of lines further on that were outcomes of decided calls. They have no
+            event, also where a later process reads them: else it would number the rest anew.
     """
 
     log: str = ""
@@ -54,6 +56,7 @@ class Position:
     digest: str = ""
     at: float = 0.0
     losses: tuple[Loss, ...] = ()
+    outcomes: tuple[int, ...] = ()
 
     def losing(self, *losses: Loss) -> "Position":
         """The same, with more to tell; a loss that continues the last one grows it."""
@@ -82,7 +85,8 @@ class Bookmark:
         try:
             stored = orjson.loads(self._path.read_bytes())
             losses = tuple(Loss(**loss) for loss in stored.pop("losses"))
-            return Position(**stored, losses=losses)
+            outcomes = tuple(stored.pop("outcomes"))
+            return Position(**stored, losses=losses, outcomes=outcomes)
         except FileNotFoundError:
             return Position()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -97,7 +97,6 @@ class Tail:
         self._clock = clock
         self._position = Position()
         self._maybe_sent = 0  # ingest may have what lies before this offset
-        self._settled: set[int] = set()  # offsets of lines that were outcomes, not stored yet
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="undecided")
         self._stopping = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -160,10 +159,13 @@ class Tail:
             return True
         if found is None and not (self._position.losses and self._position.log):
             return False
-        batch = self._batch(found)
+        batch, outcomes = self._batch(found)
         if not batch.lines:
             await self._advance(batch.position)
             return True
+        if outcomes != self._position.outcomes:
+            self._position = replace(self._position, outcomes=outcomes)
+            await self._in_thread(self._bookmark.store, self._position)
         self._maybe_sent = max(self._maybe_sent, batch.position.offset)
         delivery = asyncio.create_task(ingest.deliver(batch.lines), name="deliver undecided")
         try:
@@ -186,8 +188,12 @@ class Tail:
         lines = ((record, read_line(record.body)) for record in chunk.records)
         return _Found(chunk, tuple(lines))
 
-    def _batch(self, found: _Found | None) -> _Batch:
-        """Write the events of losses and lines; a line that ends a decided call has none."""
+    def _batch(self, found: _Found | None) -> tuple[_Batch, tuple[int, ...]]:
+        """Write the events of losses and lines; a line that ends a decided call has none.
+
+        Returns:
+            The batch, and the offsets of such lines.
+        """
         position, facts = self._position, self._facts()
         log, at, sequence = position.log, position.at, position.sequence
         lines: list[Line] = []
@@ -199,12 +205,15 @@ class Tail:
         gaps = frozenset(line.sequence for line in lines)
         position = replace(position, sequence=sequence, losses=() if log else position.losses)
         if found is None:
-            return _Batch(lines, gaps, reasons, position)
+            return _Batch(lines, gaps, reasons, position), position.outcomes
+        outcomes = list(position.outcomes)
         for record, request in found.lines:
             log = log or self._name(record)
             at = request.at if request else at
-            if record.offset in self._settled or (request and self._calls.settle(request)):
-                self._settled.add(record.offset)
+            if record.offset in outcomes:
+                continue
+            if request and self._calls.settle(request):
+                outcomes.append(record.offset)
                 continue
             sequence += 1
             # The line itself makes its id: an inode and an offset may come again.
@@ -216,7 +225,8 @@ class Tail:
             lines.append(Line(0, sequence, body, resent=record.offset < self._maybe_sent))
             reasons[request.reason if request else Refusal.GATEWAY_ERROR] += 1
         position = replace(position, log=log, sequence=sequence, at=at)
-        return _Batch(lines, gaps, reasons, _behind(position, found.chunk))
+        batch = _Batch(lines, gaps, reasons, _behind(position, found.chunk))
+        return batch, tuple(outcomes)
 
     def _name(self, first: Record) -> str:
         """The id of a log, by its first line."""
@@ -236,8 +246,7 @@ class Tail:
         await self._advance(position.losing(*losses))
 
     async def _advance(self, position: Position) -> None:
-        self._position = position
-        self._settled.clear()
+        self._position = position = replace(position, outcomes=())
         await self._in_thread(self._bookmark.store, position)
         await self._in_thread(self._log.release, position)
 
