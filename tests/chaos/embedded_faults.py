@@ -90,14 +90,12 @@ def _days_stored(up: Embedded, before: Set[str], days: Sequence[str]) -> int:
 
 async def kill_mid_spool_append(up: Embedded) -> str:
     """Ingest hangs, events go to the spool, and the decision point dies amid a write."""
-    wal = up.gateway.spool / "spool.db-wal"
+    wal = moments.WriteAheadLog(up.gateway.spool / "spool.db-wal")
     point, backend = up.pid(POINT), up.pid(BACKEND)
     moments.stand_still(backend)
     try:
         async with up.gateway.outage():
-            frames = await moments.caught(
-                point, lambda: moments.uncommitted_frames(wal), up.run.chance, seconds=30
-            )
+            frames = await moments.caught(point, wal.uncommitted, up.run.chance, seconds=60)
             assert frames, "the decision point was never caught amid an append to the spool"
             await up.kill_point(point)
             moments.go_on(backend)

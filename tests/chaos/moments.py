@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import psutil
 
@@ -70,7 +70,7 @@ async def caught(
         if found := seen():
             return found
         go_on(pid)
-        await asyncio.sleep(chance.uniform(0.0002, 0.003))
+        await asyncio.sleep(chance.uniform(0.001, 0.012))  # it must get somewhere
     return None
 
 
@@ -92,23 +92,39 @@ def _limit(pid: int, most: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, hard))
 
 
-def uncommitted_frames(wal: Path) -> int:
-    """Pages of a transaction that a SQLite database has begun to write and not committed."""
-    try:
-        content = wal.read_bytes()
-    except FileNotFoundError:
-        return 0
-    if len(content) < _WAL_HEAD.size:
-        return 0
-    _, _, page_bytes, _, *salts, _, _ = _WAL_HEAD.unpack_from(content)
-    place, open_frames = _WAL_HEAD.size, 0
-    while place + _WAL_FRAME.size <= len(content):
-        _, pages_after_commit, *found, _, _ = _WAL_FRAME.unpack_from(content, place)
-        if found != salts:  # of an earlier round through the file
-            break
-        open_frames = 0 if pages_after_commit else open_frames + 1
-        place += _WAL_FRAME.size + page_bytes
-    return open_frames
+class WriteAheadLog:
+    """A SQLite database's, read as it grows, so that a look costs little."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._salts: list[int] = []
+        self._committed = _WAL_HEAD.size  # behind the last transaction that is whole
+
+    def uncommitted(self) -> int:
+        """Pages of a transaction that was begun to be written and is not committed."""
+        try:
+            with self._path.open("rb") as file:
+                return self._count(file)
+        except (FileNotFoundError, struct.error):
+            return 0
+
+    def _count(self, file: BinaryIO) -> int:
+        _, _, page_bytes, _, *salts, _, _ = _WAL_HEAD.unpack(file.read(_WAL_HEAD.size))
+        if salts != self._salts:  # begun from its start again
+            self._salts, self._committed = salts, _WAL_HEAD.size
+        place, pages = self._committed, 0
+        while True:
+            file.seek(place)
+            frame = file.read(_WAL_FRAME.size)
+            if len(frame) < _WAL_FRAME.size:
+                return pages
+            _, pages_after_commit, *found, _, _ = _WAL_FRAME.unpack(frame)
+            if found != salts:  # of an earlier round through the file
+                return pages
+            place += _WAL_FRAME.size + page_bytes
+            pages += 1
+            if pages_after_commit:
+                self._committed, pages = place, 0
 
 
 def newest_journal(spool: Path) -> str:

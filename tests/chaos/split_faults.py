@@ -97,12 +97,10 @@ async def kill_mid_spool_append(split: Split) -> str:
     """Ingest is away, events go to the spool, and the decision point dies amid a write."""
     gateway = split.run.chance.choice(split.gateways)
     point = split.sidecar(gateway).point
-    wal = gateway.spool / "spool.db-wal"
+    wal = moments.WriteAheadLog(gateway.spool / "spool.db-wal")
     await asyncio.to_thread(split.stack.ingest.kill)
     async with gateway.outage():
-        frames = await moments.caught(
-            point.pid, lambda: moments.uncommitted_frames(wal), split.run.chance, seconds=30
-        )
+        frames = await moments.caught(point.pid, wal.uncommitted, split.run.chance, seconds=60)
         assert frames, "the decision point was never caught amid an append to the spool"
         await asyncio.to_thread(point.kill)
         gateway.note_start()
