@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -210,7 +210,7 @@ async def _api(wired: Wired) -> Unit:
         runtime_ping=access.ping,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
-        retention=None,
+        retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
     )
     wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
