@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,13 +54,8 @@ def replay(context: click.Context, source: str, target: str, as_json: bool) -> N
     Stop it as you like: the same command goes on, and nothing is stored twice. The source stays
     as it is; how to reach Kafka is told by the same settings as for the backend.
     """
-    settings = _settings(source, target)
-    try:
-        progress, finished = _run(settings, shows=not as_json)
-    except Conflict as error:
-        raise Conflict(
-            f"{error}; what `sentinel up` owns can be filled only while it is stopped"
-        ) from error
+    logging.getLogger("backend.processor").setLevel(logging.ERROR)  # the summary tells the rest
+    progress, finished = _run(_settings(source, target), shows=not as_json)
     _print(progress, finished, as_json=as_json)
     if not finished:
         stderr().print("interrupted; the same command goes on where this one ended")
@@ -100,6 +96,12 @@ def _run(settings: Settings, *, shows: bool) -> tuple[wired.Progress, bool]:
 
     try:
         asyncio.run(run())
+    except Conflict as error:
+        if seen:
+            raise
+        raise Conflict(
+            f"{error}; what `sentinel up` owns can be filled only while it is stopped"
+        ) from error
     except KeyboardInterrupt:
         if not seen:
             raise

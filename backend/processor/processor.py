@@ -87,6 +87,7 @@ class Processor:
         """Consume until `stop`; then finish what was fetched, or what lies in the log."""
         self._batch, self._storing, self._handed_over = self._new_batch(), None, []
         self._stays.set()
+        self._metrics.halted.set(0)
         consumer = self._log.consumer(self._group)
         try:
             await consumer.start(self)
