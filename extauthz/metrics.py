@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
@@ -23,7 +23,7 @@ from extauthz.core.events import Asked, Outcome
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.refusals import Refusal
 from extauthz.emitter import Counts
-from extauthz.server import Audit
+from extauthz.server import Audit, Decided
 from extauthz.sources.policies import Policies
 from extauthz.undecided import Tail, TailCause
 
@@ -101,16 +101,23 @@ class MeteredAudit(Collector):
     def __init__(self, audit: Audit, registry: CollectorRegistry, open_max: int = 20_000) -> None:
         self._audit, self._open_max = audit, open_max
         self._open: OrderedDict[str, tuple[Labels, bool]] = OrderedDict()
-        self._running = 0  # of the open ones, those that were allowed
+        # Of the allowed calls. Each is changed by one thread alone, so that none takes a lock:
+        # `_begun`, `_decided` and `_server` by the one that answers, the others by the event loop.
+        self._begun = self._finished = 0
         self._facts = PolicyFacts()
         self._server: Labels = ("", "", "", "")
         self._decided: dict[tuple[Labels, str], int] = {}
         self._ended: dict[tuple[Labels, int], _Ended] = {}
         registry.register(self)
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Pass on, and count what was decided in the end."""
-        decision = await self._audit.record(asked, decision)
+        decisions = self._audit.record(decided)
+        for (asked, _), decision in zip(decided, decisions, strict=True):
+            self._count(asked, decision)
+        return decisions
+
+    def _count(self, asked: Asked, decision: Decision) -> None:
         policy, method, rpc = decision.policy, asked.method, decision.call.method
         if policy is not self._facts:
             self._facts = policy
@@ -124,7 +131,6 @@ class MeteredAudit(Collector):
         key = labels, decision.reason.value
         self._decided[key] = self._decided.get(key, 0) + 1
         self._remember(decision, labels)
-        return decision
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         """Pass on, and count how the call ended."""
@@ -132,7 +138,7 @@ class MeteredAudit(Collector):
         labels, allowed = self._open.pop(decision_id, (None, False))
         if labels is None:
             return
-        self._running -= allowed
+        self._finished += allowed
         key = labels, outcome.status
         ended = self._ended.get(key)
         if ended is None:
@@ -142,7 +148,7 @@ class MeteredAudit(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of it, as of now."""
         decisions = CounterMetricFamily(Name.DECISIONS, "Decisions.", labels=(*_CALL, "reason"))
-        for (labels, reason), count in self._decided.items():
+        for (labels, reason), count in list(self._decided.items()):  # a copy at once
             decisions.add_metric((*labels, reason), count)
         yield decisions
         of = (*_CALL, "status")
@@ -157,15 +163,17 @@ class MeteredAudit(Collector):
             bytes_in.add_metric(found, ended.bytes_in)
             bytes_out.add_metric(found, ended.bytes_out)
         yield from (requests, duration, bytes_in, bytes_out)
-        yield _gauge(Name.INFLIGHT, "Allowed calls that have not ended.", self._running)
+        yield _gauge(
+            Name.INFLIGHT, "Allowed calls that have not ended.", self._begun - self._finished
+        )
 
     def _remember(self, decision: Decision, labels: Labels) -> None:
         allowed = decision.allowed
         self._open[decision.id] = (labels, allowed)
-        self._running += allowed
+        self._begun += allowed
         if len(self._open) > self._open_max:
             _, (_, allowed) = self._open.popitem(last=False)
-            self._running -= allowed
+            self._begun -= allowed
 
 
 class StateCollector(Collector):

@@ -1,16 +1,14 @@
-"""A gRPC server whose busiest method is answered through pygrpc-native.
+"""Check and the access log, served through pygrpc-native.
 
-HTTP/2 and gRPC run in Rust, outside the interpreter's lock; calls come in batches to the event
-loop. All other methods are grpc.aio's, on a socket behind it.
+HTTP/2 and gRPC run in Rust, outside the interpreter's lock. A thread of its own takes calls from
+there in batches and answers them: nothing on the way of an answer waits for the event loop.
 """
 
 import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from types import coroutine
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
 
 import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -21,45 +19,42 @@ _BATCH = 64  # calls taken from Rust at once
 _IO_THREADS = 1  # Envoy opens a connection for each of its workers, a few at most
 _WRITE_SECONDS = 0.1  # for answers on their way to Envoy; closing cuts them, and nobody tells
 _UNIX = "unix:"
-SUFFIX = ".log"  # of the socket behind: what comes over it is Envoy's log, a stream
+SUFFIX = ".behind"  # of the socket of the server behind
 
-Method = Callable[[Any, Any], Coroutine[Any, Any, Any]]
+Answer = Callable[[Sequence[bytes]], Sequence[bytes | None]]
+_Event = tuple[int, int, int, bytes | None, object]
 
 
-class NativeServer(grpc.aio.Server):
-    """Serves on one insecure port.
+class NativeServer:
+    """Serves on one insecure port; there is no TLS between Envoy and the decision point.
 
     Args:
-        path: the method to answer natively, `/package.Service/Method`: unary, a coroutine that
-            asks nothing of its context and outlives a caller that goes away.
-        max_bytes: largest message taken by it.
-        options: of the grpc.aio server for the other methods.
+        check, log: paths of the two methods, `/package.Service/Method`, both unary.
+        answer: answers calls of `check`, in order; None where one could not be answered. Runs in
+            a thread of its own, for one batch at a time; callers that go away undo nothing.
+        take: takes messages of `log`, on the event loop.
+        behind: a server for all other methods.
+        max_bytes: largest message taken.
     """
 
-    def __init__(self, path: str, max_bytes: int, options: Sequence[tuple[str, Any]]) -> None:
-        self._path, self._max_bytes = path, max_bytes
-        self._behind = grpc.aio.server(options=options)
+    def __init__(
+        self,
+        check: str,
+        log: str,
+        *,
+        answer: Answer,
+        take: Callable[[bytes], None],
+        behind: grpc.aio.Server,
+        max_bytes: int,
+    ) -> None:
+        self._methods = [(check, False), (log, False)]
+        self._answer, self._take, self._max_bytes = answer, take, max_bytes
+        self._behind = behind
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._method: Method | None = None
-        self._read: Callable[[bytes], Any] = bytes
-        self._write: Callable[[Any], bytes] = bytes
         self._front: NativeGrpcFront | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._taken = threading.Lock()
-        self._answers: list[tuple[int, bytes]] = []
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._answering = threading.Lock()
         self._stopping = False
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
-        self._behind.add_generic_rpc_handlers(generic_rpc_handlers)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
-        self._behind.add_registered_method_handlers(service_name, method_handlers)
-        for name, handler in method_handlers.items():
-            if f"/{service_name}/{name}" == self._path:
-                self._method = handler.unary_unary
-                self._read = handler.request_deserializer
-                self._write = handler.response_serializer
 
     def add_insecure_port(self, address: str) -> int:
         """Bind.
@@ -73,7 +68,7 @@ class NativeServer(grpc.aio.Server):
             self._folder = tempfile.TemporaryDirectory(prefix="sentinel-")
             behind = f"{_UNIX}{self._folder.name}/check.sock{SUFFIX}"
         try:
-            front = NativeGrpcFront(address, [(self._path, False)], io_threads=_IO_THREADS)
+            front = NativeGrpcFront(address, self._methods, io_threads=_IO_THREADS)
         except OSError as error:
             raise RuntimeError(f"{address} cannot be bound") from error
         self._behind.add_insecure_port(behind)
@@ -81,97 +76,67 @@ class NativeServer(grpc.aio.Server):
         self._front = front
         return front.bound_port
 
-    def add_secure_port(self, address: str, server_credentials: Any) -> NoReturn:
-        raise NotImplementedError("TLS is not spoken between Envoy and the decision point")
-
     async def start(self) -> None:
-        assert self._front, "add a port before"
-        assert self._method, f"add the service of {self._path} before"
+        front = self._front
+        assert front, "add a port before"
         await self._behind.start()
         self._loop = asyncio.get_running_loop()
-        self._front.start()
-        arguments = (self._front, self._loop)
-        threading.Thread(target=self._hand_over, args=arguments, name="check", daemon=True).start()
+        front.start()
+        # A daemon: a disk that hangs must not keep the process from ending.
+        threading.Thread(target=self._work, args=[front], name="check", daemon=True).start()
 
     async def stop(self, grace: float | None) -> None:
         """Take no more calls, and answer those under way within `grace` seconds."""
         self._stopping = True
         await self._behind.stop(grace)
-        if self._waiting and grace:
-            await asyncio.wait(self._waiting, timeout=grace)
         if self._front:
+            await asyncio.to_thread(self._answering.acquire, timeout=grace or 0)
             await asyncio.sleep(_WRITE_SECONDS)
             await asyncio.to_thread(self._front.close)
         if self._folder:
             self._folder.cleanup()
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its signature
-        return await self._behind.wait_for_termination(timeout)
-
-    def _hand_over(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
-        self._taken.acquire()
+    def _work(self, front: NativeGrpcFront) -> None:
+        """The thread."""
         while (events := front.recv_batch(_BATCH)) is not None:
-            try:
-                loop.call_soon_threadsafe(self._take, events)
-            except RuntimeError:  # the loop is closed
-                return
-            # What comes meanwhile is the next batch; fetched now, it would wait for the lock.
-            self._taken.acquire()
+            with self._answering:
+                self._serve(front, events)
 
-    def _take(self, events: list[tuple[int, int, int, bytes | None, Any]]) -> None:
-        for kind, call_id, _, payload, _ in events:
-            if kind != EVENT_CALL or payload is None:
+    def _serve(self, front: NativeGrpcFront, events: Sequence[_Event]) -> None:
+        ids: list[int] = []
+        messages: list[bytes] = []
+        for kind, call_id, method, message, _ in events:
+            if kind != EVENT_CALL or message is None:
                 continue  # the caller went away: what was decided stays
-            if self._stopping:
-                self._fail(call_id, grpc.StatusCode.UNAVAILABLE, "the decision point stops")
-            elif len(payload) > self._max_bytes:
-                self._fail(call_id, grpc.StatusCode.RESOURCE_EXHAUSTED, "message too large")
+            if len(message) > self._max_bytes:
+                _fail(front, call_id, grpc.StatusCode.RESOURCE_EXHAUSTED, "message too large")
+            elif method:
+                self._hand_over(message)
+                front.respond(call_id, b"")
+            elif self._stopping:
+                _fail(front, call_id, grpc.StatusCode.UNAVAILABLE, "the decision point stops")
             else:
-                self._call(call_id, payload)
-        self._flush()
-        self._taken.release()
-
-    def _call(self, call_id: int, payload: bytes) -> None:
-        """Run the method at once; only one that has to wait becomes a task."""
-        running = self._answer(call_id, payload)
-        try:
-            awaited = running.send(None)
-        except StopIteration:
+                ids.append(call_id)
+                messages.append(message)
+        if not ids:
             return
-        assert self._loop
-        task = self._loop.create_task(_rest(running, awaited))
-        self._waiting.add(task)
-        task.add_done_callback(self._finish)
+        for call_id, answer in zip(ids, self._answers(messages), strict=True):
+            if answer is None:
+                _fail(front, call_id, grpc.StatusCode.INTERNAL, "the decision point failed")
+            else:
+                front.respond(call_id, answer)
 
-    def _finish(self, task: asyncio.Task[None]) -> None:
-        self._waiting.discard(task)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Answer together what was decided together: each answer wakes the thread that writes."""
-        assert self._front
-        for call_id, answer in self._answers:
-            self._front.respond(call_id, answer)
-        self._answers.clear()
-
-    async def _answer(self, call_id: int, payload: bytes) -> None:
-        assert self._method
-        assert self._front
+    def _answers(self, messages: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
-            answer = self._write(await self._method(self._read(payload), None))
+            return self._answer(messages)
         except Exception as error:  # Envoy answers 503
             _log.error("check failed: %s", type(error).__name__)
-            self._fail(call_id, grpc.StatusCode.INTERNAL, "the decision point failed")
-        else:
-            self._answers.append((call_id, answer))
+            return [None] * len(messages)
 
-    def _fail(self, call_id: int, code: grpc.StatusCode, message: str) -> None:
-        assert self._front
-        self._front.fail(call_id, code.value[0], message)
+    def _hand_over(self, message: bytes) -> None:
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._take, message)
 
 
-@coroutine
-def _rest(running: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine that waits for `awaited`, for a task to go on with."""
-    yield awaited
-    yield from running
+def _fail(front: NativeGrpcFront, call_id: int, code: grpc.StatusCode, message: str) -> None:
+    front.fail(call_id, code.value[0], message)

@@ -3,7 +3,8 @@
 import logging
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,25 +13,25 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
+from extauthz import accesslog
 from extauthz.accesslog import AccessLogReceiver, OutcomeLog
 from extauthz.core.decide import Snapshot, failed
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked
+from extauthz.grpcioserver import GrpcioServer
 from extauthz.nativeserver import NativeServer
 from extauthz.request import to_asked, to_request
 from extauthz.response import to_response
-from protos.gen.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
-from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
-from protos.gen.external_auth_pb2_grpc import (
-    AuthorizationServicer,
-    add_AuthorizationServicer_to_server,
-)
+from protos.gen.external_auth_pb2 import CheckRequest
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 CHECK = f"/{SERVICE}/Check"
+LOG = f"/{accesslog.SERVICE}/{accesslog.METHOD}"
 MAX_BODY_BYTES = 4 << 20  # Envoy's max_request_bytes
 MAX_HEADER_BYTES = 1 << 20  # far above what Envoy lets through, names and framing included
+
+Decided = tuple[Asked, Decision]
 
 _log = logging.getLogger(__name__)
 
@@ -52,34 +53,46 @@ class Policies(Protocol):
 class Audit(OutcomeLog, Protocol):
     """Where decisions go."""
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
-        """Offer the decision to the audit trail.
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
+        """Offer decisions to the audit trail. For the thread that answers Check.
 
         Returns:
-            The decision with its id; a denial (audit_unavailable) where it must be on disk first
-            and cannot be. Never raises, and a caller that goes away does not undo it.
+            Each decision with its id; a denial (audit_unavailable) where it must be on disk first
+            and cannot be. Never raises.
         """
 
 
-class AuthorizationService(AuthorizationServicer):
+class Check:
     """Parse, decide, record, answer."""
 
     def __init__(self, policies: Policies, audit: Audit, clock: Callable[[], float]) -> None:
         """Take `clock` as seconds since the epoch."""
         self._policies, self._audit, self._clock = policies, audit, clock
 
-    async def Check(self, message: CheckRequest, context: object) -> CheckResponse:  # noqa: N802
-        """Answer one request of Envoy's."""
-        asked, policy = Asked("", ""), self._policies.current
-        try:
-            request = to_request(message)
-            asked = to_asked(request)
-            decision = policy.decide(request, self._clock())
-        except Exception as error:  # the only broad catch: a bug denies
-            _log.error("check failed: %s", _place(error))
-            decision = failed(policy.facts)
-        decision = await self._audit.record(asked, decision)
-        return to_response(decision)
+    def answer(self, messages: Sequence[bytes]) -> list[bytes | None]:
+        """Answer requests of Envoy's, in order; None where an answer cannot be written."""
+        policy, now = self._policies.current, self._clock()
+        decided = [_decide(policy, message, now) for message in messages]
+        return [_write(decision) for decision in self._audit.record(decided)]
+
+
+def _decide(policy: Snapshot, message: bytes, now: float) -> Decided:
+    asked = Asked("", "")
+    try:
+        request = to_request(CheckRequest.FromString(message))
+        asked = to_asked(request)
+        return asked, policy.decide(request, now)
+    except Exception as error:  # the only broad catch: a bug denies
+        _log.error("check failed: %s", _place(error))
+        return asked, failed(policy.facts)
+
+
+def _write(decision: Decision) -> bytes | None:
+    try:
+        return to_response(decision).SerializeToString()
+    except Exception as error:  # it is recorded, and Envoy answers 503
+        _log.error("answer failed: %s", _place(error))
+        return None
 
 
 def _place(error: Exception) -> str:
@@ -88,37 +101,60 @@ def _place(error: Exception) -> str:
     return f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
 
 
-def create_server(kind: Kind, max_body_bytes: int = MAX_BODY_BYTES) -> grpc.aio.Server:
+class Server(Protocol):
+    """Speaks gRPC on one port."""
+
+    def add_insecure_port(self, address: str) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server and what stands behind it.
+
+    Args:
+        server: not bound yet; see `listen`.
+        log: receives the access log; for its counters.
+        health: await its `enter_graceful_shutdown` when draining.
+    """
+
+    server: Server
+    log: AccessLogReceiver
+    health: health.HealthServicer
+
+
+async def create_server(
+    kind: Kind,
+    policies: Policies,
+    audit: Audit,
+    clock: Callable[[], float],
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Serving:
     """Make a server that takes whatever body Envoy buffers, its headers beside it."""
+    max_bytes = max_body_bytes + MAX_HEADER_BYTES
     options = [
-        ("grpc.max_receive_message_length", max_body_bytes + MAX_HEADER_BYTES),
+        ("grpc.max_receive_message_length", max_bytes),
         ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
     ]
-    if kind is Kind.NATIVE:
-        return NativeServer(CHECK, max_body_bytes + MAX_HEADER_BYTES, options)
-    return grpc.aio.server(options=options)
-
-
-async def add_services(
-    server: grpc.aio.Server, policies: Policies, audit: Audit, clock: Callable[[], float]
-) -> tuple[AccessLogReceiver, health.HealthServicer]:
-    """Register Check, the access log and health.
-
-    Returns:
-        The access log's receiver, for its counters, and the health service; await its
-        `enter_graceful_shutdown` when draining.
-    """
-    receiver, healthy = AccessLogReceiver(audit), health.HealthServicer()
-    check = AuthorizationService(policies, audit, clock)
-    add_AuthorizationServicer_to_server(check, server)  # type: ignore[no-untyped-call]
-    add_AccessLogServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
-    add_HealthServicer_to_server(healthy, server)
+    behind, healthy = grpc.aio.server(options=options), health.HealthServicer()
+    add_HealthServicer_to_server(healthy, behind)
     # Without a policy too: Check then answers with a reason, which a closed port would not.
     await healthy.set(SERVICE, HealthCheckResponse.SERVING)
-    return receiver, healthy
+    receiver, answer = AccessLogReceiver(audit), Check(policies, audit, clock).answer
+    server: Server
+    if kind is Kind.NATIVE:
+        server = NativeServer(
+            CHECK, LOG, answer=answer, take=receiver.take, behind=behind, max_bytes=max_bytes
+        )
+    else:
+        server = GrpcioServer(CHECK, LOG, answer=answer, take=receiver.take, server=behind)
+    return Serving(server, receiver, healthy)
 
 
-def listen(server: grpc.aio.Server, address: str) -> int:
+def listen(server: Server, address: str) -> int:
     """Bind the server, before it is started.
 
     Args:

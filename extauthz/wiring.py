@@ -10,7 +10,6 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
-import grpc.aio
 import stamina
 import uuid_utils
 from grpc_health.v1.health import aio as health
@@ -26,7 +25,7 @@ from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
 from extauthz.keyed import KeyedPolicies
 from extauthz.metrics import MeteredAudit, StateCollector, UndecidedCollector
 from extauthz.operations import Operations, Process
-from extauthz.server import Kind, add_services, create_server, listen
+from extauthz.server import Kind, Server, create_server, listen
 from extauthz.settings import Settings
 from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
@@ -77,7 +76,7 @@ class DecisionPoint:
             settings=tuple(config.changed(settings)),
         )
         self.operations = Operations(process, self.policies, self._counts, registry, self.keys)
-        self._server: grpc.aio.Server | None = None
+        self._server: Server | None = None
         self._health: health.HealthServicer | None = None
         self._stop_watching = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -101,8 +100,8 @@ class DecisionPoint:
         metered = MeteredAudit(emitter, self._registry, settings.queue_max_events)
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._follow(options, audit)
-        self._server = create_server(Kind(settings.check_server))
-        _, self._health = await add_services(self._server, self.keyed, audit, time.time)
+        serving = await create_server(Kind(settings.check_server), self.keyed, audit, time.time)
+        self._server, self._health = serving.server, serving.health
         try:
             listen(self._server, settings.check_address)
         except Invalid as error:

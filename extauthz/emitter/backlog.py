@@ -1,5 +1,9 @@
-"""The queue in memory: bounded; it numbers what is offered and joins outcomes to calls."""
+"""The queue in memory: bounded; it numbers what is offered and joins outcomes to calls.
 
+The thread that answers puts calls in, the event loop does all the rest.
+"""
+
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,18 +48,26 @@ class Backlog:
         self._resume_below = max(self._capacity - options.batch_max_events, self._capacity // 2, 1)
         self._wait = options.completion_wait_seconds
         self._flush = min(options.flush_seconds, self._wait)
+        self._held = options.durable
+        # For all that both threads change: sequences, entries, size, open calls.
+        self._lock = threading.Lock()
         self._entries: deque[Call | Notice | Dropped] = deque()
         self._open: dict[str, Call] = {}  # calls without outcome, also those that left already
         self._full = False
         self.hurry = False
         self.size = self.dropped = self.joined = self.late = 0
 
-    def call(self, asked: Asked, decision: Decision) -> Call | None:
-        """Offer a decided call, which has its id; None where there is no room."""
+    def calls(self, decided: Sequence[tuple[Asked, Decision]]) -> list[Call | None]:
+        """Offer decided calls, which have their ids; None for each that finds no room."""
+        at, since = self._clock(), self._monotonic()
+        with self._lock:
+            return [self._call(asked, decision, at, since) for asked, decision in decided]
+
+    def _call(self, asked: Asked, decision: Decision, at: float, since: float) -> Call | None:
         sequence = self._mark.take()
         if not self._has_room(sequence):
             return None
-        call = Call(sequence, self._clock(), self._monotonic(), asked, decision)
+        call = Call(sequence, at, since, asked, decision, held=self._held)
         self._entries.append(call)
         self.size += 1
         self._open[decision.id] = call
@@ -75,25 +87,19 @@ class Backlog:
         Returns:
             Its sequence and its event_id.
         """
-        sequence, event_id = self._mark.take(), self._new_id()
-        if always or self._has_room(sequence):
-            self._entries.append(
-                Notice(
-                    sequence,
-                    self._clock(),
-                    self._monotonic(),
-                    event_id,
-                    event_type,
-                    payload,
-                    trace_id,
-                )
-            )
-            self.size += 1
+        event_id, at, since = self._new_id(), self._clock(), self._monotonic()
+        with self._lock:
+            sequence = self._mark.take()
+            if always or self._has_room(sequence):
+                entry = Notice(sequence, at, since, event_id, event_type, payload, trace_id)
+                self._entries.append(entry)
+                self.size += 1
         return sequence, event_id
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         """Join an outcome to its call, or send it on where the call has left."""
-        call = self._open.pop(decision_id, None)
+        with self._lock:
+            call = self._open.pop(decision_id, None)
         if call is not None and not call.left:
             call.outcome = outcome
             self.joined += 1
@@ -122,7 +128,13 @@ class Backlog:
     @property
     def head(self) -> int:
         """The lowest sequence that is still here; the next one when nothing is."""
-        return self._entries[0].sequence if self._entries else self._mark.next_sequence
+        with self._lock:
+            return self._entries[0].sequence if self._entries else self._mark.next_sequence
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither events nor drops are left to tell of."""
+        return not self._entries
 
     @property
     def is_crowded(self) -> bool:
@@ -135,29 +147,32 @@ class Backlog:
         """Take what may leave, oldest first, up to the first that may not, or a drop."""
         now = self._monotonic()
         taken: list[Call | Notice] = []
-        while self._entries and len(taken) < limit:
-            entry = self._entries[0]
-            if isinstance(entry, Dropped) or not self._may_leave(entry, now):
-                break
-            self._entries.popleft()
-            if isinstance(entry, Call):
-                entry.left = True
-            taken.append(entry)
-        self.size -= len(taken)
+        with self._lock:
+            while self._entries and len(taken) < limit:
+                entry = self._entries[0]
+                if isinstance(entry, Dropped) or not self._may_leave(entry, now):
+                    break
+                self._entries.popleft()
+                if isinstance(entry, Call):
+                    entry.left = True
+                taken.append(entry)
+            self.size -= len(taken)
         return taken
 
     def take_drops(self) -> list[Dropped]:
         """Take the drops at the head: all before them has left."""
         taken: list[Dropped] = []
-        while self._entries and isinstance(entry := self._entries[0], Dropped):
-            self._entries.popleft()
-            taken.append(entry)
+        with self._lock:
+            while self._entries and isinstance(entry := self._entries[0], Dropped):
+                self._entries.popleft()
+                taken.append(entry)
         return taken
 
     def put_back(self, entries: Sequence[Call | Notice]) -> None:
         """Return what was taken last: it could not leave after all."""
-        self._entries.extendleft(reversed(entries))
-        self.size += len(entries)
+        with self._lock:
+            self._entries.extendleft(reversed(entries))
+            self.size += len(entries)
 
     def _may_leave(self, entry: Call | Notice | Dropped, now: float) -> bool:
         if isinstance(entry, Dropped) or self.hurry:

@@ -1,7 +1,8 @@
 """The emitter: what the server calls for each decision and each outcome."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,7 +33,7 @@ class _Running:
         new_id: Callable[[], str],
         heartbeat: Callable[[], dict[str, Any]],
     ) -> None:
-        monotonic = asyncio.get_running_loop().time
+        monotonic = time.monotonic  # for any thread, as a loop's own clock is not
         self.takeover, self.mark = takeover, takeover.mark
         self.backlog = Backlog(options, self.mark, clock, monotonic, new_id)
         self.disk = Disk(thread, takeover.spool, monotonic)
@@ -57,7 +58,7 @@ class _Running:
         await self.ingest.close()
         await self.disk.close()
         if self.committer:
-            await self.committer.close()
+            await asyncio.to_thread(self.committer.close)
         self.mark.close()
 
 
@@ -113,22 +114,26 @@ class Emitter:
             payload["previous_next_sequence"] = previous.next_sequence
         running.backlog.notice(EventType.GATEWAY_START, payload)
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
-        """Take the event of one decision. Best effort never waits and never refuses.
+    def record(self, decided: Sequence[tuple[Asked, Decision]]) -> list[Decision]:
+        """Take the events of decisions. Best effort never waits and never refuses.
 
         Durable waits for the disk, whatever the method and the decision: an answer that is
-        not recorded leaves no more than this very fact.
+        not recorded leaves no more than this very fact. For one thread, any.
 
         Returns:
-            The decision with its id, which is the event's; durable, a denial
+            Each decision with its id, which is the event's; durable, a denial
             (audit_unavailable) where the disk does not take it.
         """
-        parts = self._parts
-        decision = decision.identified(self._new_id())
-        call = parts.backlog.call(asked, decision)
+        parts, new_id = self._parts, self._new_id
+        named = [(asked, decision.identified(new_id())) for asked, decision in decided]
+        calls = parts.backlog.calls(named)
         if parts.committer is None:
-            return decision
-        return await parts.committer.commit(call) if call else unrecorded(decision)
+            return [decision for _, decision in named]
+        parts.committer.commit([call for call in calls if call])
+        return [
+            call.decision if call else unrecorded(decision)
+            for call, (_, decision) in zip(calls, named, strict=True)
+        ]
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         """Take how a call ended. Never waits."""

@@ -98,7 +98,7 @@ class Pump:
         self._backlog.hurry = True
         until = self._monotonic() + seconds / 2
         while self._monotonic() < until and not self._ingest.away:
-            if self._flight is None and not self._backlog.size:
+            if self._flight is None and self._backlog.is_empty:
                 break
             await self._supervised_step()
         await self._abort_flight()

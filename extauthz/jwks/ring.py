@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from extauthz.core.errors import SentinelError
 from extauthz.core.times import format_instant
-from extauthz.core.tokens import TokenRules, TokenVerifier
+from extauthz.core.tokens import KeySet, TokenRules, TokenVerifier
 from extauthz.jwks.fetch import Provider, fetch_keys, open_session
 
 _log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class KeyRing(Generic[T]):
         self._rules, self._options, self._clock = rules, options, clock
         self.verifier: TokenVerifier[T] | None = None
         self._held: Rules[T] | None = None  # the rules of `verifier`
+        self._changing = threading.Lock()  # Check looks from a thread of its own
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = False  # a token named a key that is not known
@@ -94,7 +96,14 @@ class KeyRing(Generic[T]):
         self.fault = ""
 
     def look(self) -> TokenVerifier[T] | None:
-        """The verifier by the rules as they are now; keys stay where the issuer does."""
+        """The verifier by the rules as they are now; keys stay where the issuer does.
+
+        For any thread.
+        """
+        with self._changing:
+            return self._look()
+
+    def _look(self) -> TokenVerifier[T] | None:
         rules = self._rules()
         held, before = self._held, self.verifier
         if rules is held:
@@ -197,7 +206,11 @@ class KeyRing(Generic[T]):
                 _log.warning("token keys not fetched", extra={"why": str(error)})
             self.fault = str(error)
             return
-        verifier, held = self.look(), self._held
+        with self._changing:
+            self._take(keys, rules)
+
+    def _take(self, keys: KeySet, rules: Rules[T]) -> None:
+        verifier, held = self._look(), self._held
         if verifier is None or held is None or _source(held) != _source(rules):
             return  # other rules hold by now
         self.fault, self.fetched_at = "", self._clock()

@@ -1,10 +1,11 @@
 """Decided calls whose end Envoy has not told."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Asked, Outcome
-from extauthz.server import Audit
+from extauthz.core.events import Outcome
+from extauthz.server import Audit, Decided
 from extauthz.undecided.lines import UndecidedRequest
 
 
@@ -24,16 +25,18 @@ class OpenCalls:
         self._requests: OrderedDict[str, str] = OrderedDict()  # by decision
         self._decisions: dict[str, str] = {}  # by request
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Pass on, and remember."""
-        decision = await self._audit.record(asked, decision)
-        if asked.request_id:
+        decisions = self._audit.record(decided)
+        for (asked, _), decision in zip(decided, decisions, strict=True):
+            if not asked.request_id:
+                continue
             self._requests[decision.id] = asked.request_id
             self._decisions[asked.request_id] = decision.id
             if len(self._requests) > self._most:
                 _, request_id = self._requests.popitem(last=False)
                 self._decisions.pop(request_id, None)
-        return decision
+        return decisions
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         """Pass on, and forget."""

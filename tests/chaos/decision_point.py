@@ -150,6 +150,22 @@ class Point:
         assert reading
         return reading.gateway_start, reading.next_sequence - 1
 
+    async def all_told(self) -> None:
+        """Wait until ingest has every event so far, or a gap about it.
+
+        One that ends sooner leaves the rest in its spool, which is as good, but not counted here.
+        """
+
+        def untold() -> set[int]:
+            reading = read_mark(self.spool / "mark")
+            assert reading
+            told = {payload["sequence"] for payload in self.ingest.once().values()}
+            for gap in self.ingest.of("audit.gap"):
+                told.update(range(gap["first"], gap["last"] + 1))
+            return set(range(1, reading.next_sequence)) - told
+
+        await eventually(lambda: not untold())
+
     def limit_files(self, most: int) -> None:
         """Let no file of the process grow beyond `most` bytes: 0 is a full disk, -1 an empty."""
         assert self.process

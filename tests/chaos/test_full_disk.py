@@ -59,6 +59,7 @@ async def test_durable_denies_when_the_spool_is_at_its_bound() -> None:
             point.ingest.status = 202
             before = point.counts[200]
             await eventually(lambda: point.counts[200] > before + 100)
+        await point.all_told()
         start, count = await point.stop()
         lost = point.check_accounts({start: count})
         assert lost[start] > 0
@@ -78,6 +79,7 @@ async def test_besteffort_drops_and_tells_while_the_disk_is_full() -> None:
             before = len(point.ingest.events)
             await eventually(lambda: len(point.ingest.events) > before + 200)
         assert Answer(503, "audit_unavailable") not in reasons(point.answers)
+        await point.all_told()
         start, count = await point.stop()
         lost = point.check_accounts({start: count})
         gaps = point.ingest.of("audit.gap")

@@ -12,12 +12,8 @@ from pathlib import Path
 
 import grpc
 
-from protos.gen.access_log_data_pb2 import HTTPAccessLogEntry
-from protos.gen.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
-from protos.gen.access_log_pb2_grpc import (
-    AccessLogServiceServicer,
-    add_AccessLogServiceServicer_to_server,
-)
+from extauthz import accesslog
+from extauthz.core.events import Outcome
 from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
 from protos.gen.external_auth_pb2_grpc import (
     AuthorizationServicer,
@@ -50,27 +46,27 @@ def deny(status: int, body: str) -> Answer:
     return answer
 
 
-class DecisionStub(AuthorizationServicer, AccessLogServiceServicer):
-    """Check and the access log service.
+class DecisionStub(AuthorizationServicer):
+    """Check and the access log's service.
 
     Attributes:
         answer: what Check does; a decision id is added to it.
         asked: every CheckRequest so far.
         decisions: the decision ids given out, in the same order.
-        entries: every access log entry so far.
+        outcomes: how decisions ended by the access log, so far.
     """
 
     def __init__(self) -> None:
         self.answer: Answer = allow
         self.asked: list[CheckRequest] = []
         self.decisions: list[str] = []
-        self.entries: list[HTTPAccessLogEntry] = []
+        self.outcomes: dict[str, Outcome] = {}
         self._arrived = threading.Condition()
 
     def reset(self) -> None:
         """Forget, and allow again."""
         self.answer = allow
-        for seen in (self.asked, self.decisions, self.entries):
+        for seen in (self.asked, self.decisions, self.outcomes):
             seen.clear()
 
     def Check(self, request: CheckRequest, context: grpc.ServicerContext) -> CheckResponse:
@@ -80,42 +76,34 @@ class DecisionStub(AuthorizationServicer, AccessLogServiceServicer):
         answer.dynamic_metadata.update({"decision_id": self.decisions[-1]})
         return answer
 
-    def StreamAccessLogs(
-        self, request_iterator: Iterator[StreamAccessLogsMessage], context: grpc.ServicerContext
-    ) -> StreamAccessLogsResponse:
-        for message in request_iterator:
-            with self._arrived:
-                self.entries.extend(message.http_logs.log_entry)
-                self._arrived.notify_all()
-        return StreamAccessLogsResponse()
-
-    def entry_of(self, decision_id: str, seconds: float = 10.0) -> HTTPAccessLogEntry:
-        """Wait for the access log entry that carries a decision id."""
-
-        def found() -> HTTPAccessLogEntry | None:
-            return next((e for e in self.entries if decision_of(e) == decision_id), None)
-
+    def outcome(self, decision_id: str, outcome: Outcome) -> None:
         with self._arrived:
-            entry = self._arrived.wait_for(found, seconds)
-        assert entry, f"no access log entry for decision {decision_id}"
-        return entry
+            self.outcomes[decision_id] = outcome
+            self._arrived.notify_all()
 
-
-def decision_of(entry: HTTPAccessLogEntry) -> str:
-    """The decision id in an access log entry; empty when there is none."""
-    metadata = entry.common_properties.metadata.filter_metadata
-    fields = metadata["envoy.filters.http.ext_authz"].fields
-    return fields["decision_id"].string_value if "decision_id" in fields else ""
+    def outcome_of(self, decision_id: str, seconds: float = 10.0) -> Outcome:
+        """Wait for the access log's line about a decision."""
+        with self._arrived:
+            outcome = self._arrived.wait_for(lambda: self.outcomes.get(decision_id), seconds)
+        assert outcome, f"the access log says nothing about decision {decision_id}"
+        return outcome
 
 
 @contextmanager
 def serving(stub: DecisionStub, socket: Path) -> Iterator[DecisionStub]:
-    """Serve on a Unix socket; a pool of threads, as one access log stream holds one."""
+    """Serve on a Unix socket."""
+    receiver = accesslog.AccessLogReceiver(stub)
+
+    def export(message: bytes, _: grpc.ServicerContext) -> bytes:
+        receiver.take(message)
+        return b""
+
     server = grpc.server(
         ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", MESSAGE_BYTES)]
     )
     add_AuthorizationServicer_to_server(stub, server)
-    add_AccessLogServiceServicer_to_server(stub, server)
+    log = {accesslog.METHOD: grpc.unary_unary_rpc_method_handler(export)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(accesslog.SERVICE, log)])
     server.add_insecure_port(f"unix:{socket}")
     server.start()
     try:

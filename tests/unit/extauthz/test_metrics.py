@@ -1,6 +1,7 @@
 """What passes through is counted, under labels that callers cannot multiply."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from extauthz.core.refusals import Refusal
 from extauthz.core.request import Call
 from extauthz.emitter import EmitterOptions
 from extauthz.metrics import MeteredAudit, Name, StateCollector, UndecidedCollector
+from extauthz.server import Decided
 from extauthz.sources.policies import Policies
 from extauthz.undecided import OpenCalls, Tail, TailCause
 
@@ -28,9 +30,10 @@ class Trail:
         self.outcomes: list[str] = []
         self.count = 0
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
-        self.count += 1
-        return replace(decision, id=str(self.count))
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
+        first = self.count + 1
+        self.count += len(decided)
+        return [replace(decision, id=str(n)) for n, (_, decision) in enumerate(decided, first)]
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         self.outcomes.append(decision_id)
@@ -45,12 +48,12 @@ def labels(**more: str) -> dict[str, str]:
     return known | {"method": "POST", "rpc_method": "tools/call"} | more
 
 
-async def test_decisions_and_outcomes() -> None:
+def test_decisions_and_outcomes() -> None:
     """Every decision counts under its reason, every end under its status."""
     registry, trail = CollectorRegistry(), Trail()
     audit = MeteredAudit(trail, registry)
     asked = Asked("POST", "/mcp")
-    decided = [await audit.record(asked, d) for d in (ALLOW, ALLOW, DENY)]
+    decided = audit.record([(asked, d) for d in (ALLOW, ALLOW, DENY)])
     assert [d.id for d in decided] == ["1", "2", "3"]
     allowed = labels(decision="allow", reason="allowed")
     assert value(registry, Name.DECISIONS, **allowed) == 2
@@ -67,23 +70,23 @@ async def test_decisions_and_outcomes() -> None:
     assert trail.outcomes == ["1", "1", "nobody's"]
 
 
-async def test_labels_are_bounded() -> None:
+def test_labels_are_bounded() -> None:
     """Methods that nobody knows count as `other`: a caller cannot make new series."""
     registry = CollectorRegistry()
     audit = MeteredAudit(Trail(), registry)
     for i in range(3):
         call = Call(method=f"x/{i}")
-        await audit.record(Asked(f"M{i}", "/"), replace(DENY, call=call))
+        audit.record([(Asked(f"M{i}", "/"), replace(DENY, call=call))])
     other = labels(method="other", rpc_method="other", decision="deny", reason="tool_denied")
     assert value(registry, Name.DECISIONS, **other) == 3
 
 
-async def test_calls_without_end_are_forgotten() -> None:
+def test_calls_without_end_are_forgotten() -> None:
     """Without an access log the open calls stay bounded."""
     registry = CollectorRegistry()
     audit = MeteredAudit(Trail(), registry, open_max=2)
     for _ in range(5):
-        await audit.record(Asked("POST", "/"), ALLOW)
+        audit.record([(Asked("POST", "/"), ALLOW)])
     assert value(registry, Name.INFLIGHT) == 2
 
 

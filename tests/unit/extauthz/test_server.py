@@ -7,7 +7,8 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot
@@ -23,9 +26,15 @@ from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Request
-from extauthz.server import MAX_BODY_BYTES, SERVICE, Kind, add_services, create_server, listen
-from protos.gen.access_log_pb2 import StreamAccessLogsMessage
-from protos.gen.access_log_pb2_grpc import AccessLogServiceStub
+from extauthz.server import (
+    MAX_BODY_BYTES,
+    SERVICE,
+    Decided,
+    Kind,
+    Server,
+    create_server,
+    listen,
+)
 from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
 
@@ -61,16 +70,22 @@ class Audit:
     recorded: list[tuple[Asked, Decision]] = field(default_factory=list)
     outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
     away: bool = False
-    disk: asyncio.Event | None = None  # what recording waits for
+    broken: bool = False
+    disk: threading.Event | None = None  # what recording waits for
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
-        decision = replace(decision, id=f"id-{len(self.recorded)}")
-        if self.away:
-            decision = replace(decision, effect=Effect.DENY, reason=Reason.AUDIT_UNAVAILABLE)
-        self.recorded.append((asked, decision))
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
+        if self.broken:
+            raise ValueError("a bug")
+        found = []
+        for asked, decided_first in decided:
+            decision = replace(decided_first, id=f"id-{len(self.recorded)}")
+            if self.away:
+                decision = replace(decision, effect=Effect.DENY, reason=Reason.AUDIT_UNAVAILABLE)
+            self.recorded.append((asked, decision))
+            found.append(decision)
         if self.disk:
-            await self.disk.wait()
-        return decision
+            assert self.disk.wait(20)
+        return found
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         self.outcomes.append((decision_id, outcome))
@@ -84,7 +99,7 @@ class Running:
     socket_file: Path
     policies: Policies
     audit: Audit
-    server: grpc.aio.Server
+    server: Server
 
     async def check(self, message: CheckRequest) -> CheckResponse:
         answer: CheckResponse = await AuthorizationStub(self.channel).Check(message, timeout=20)
@@ -103,8 +118,8 @@ async def running(kind: Kind) -> AsyncIterator[Running]:
     # Not tmp_path: a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "authz.sock"
-        server, policies, audit = create_server(kind), Policies(), Audit()
-        await add_services(server, policies, audit, lambda: NOW)
+        policies, audit = Policies(), Audit()
+        server = (await create_server(kind, policies, audit, lambda: NOW)).server
         listen(server, f"unix://{path}")
         await server.start()
         async with grpc.aio.insecure_channel(f"unix://{path}") as channel:
@@ -196,32 +211,65 @@ async def test_the_audit_trail_may_deny(running: Running) -> None:
     assert (reason(response), response.denied_response.status.code) == ("audit_unavailable", 503)
 
 
-async def test_a_call_that_waits_for_the_disk_holds_up_no_other(running: Running) -> None:
-    """In durable mode one is answered while others wait; stopping lets those finish."""
-    running.audit.disk = disk = asyncio.Event()
-    waiting = [asyncio.create_task(running.check(call())) for _ in range(50)]
-    while len(running.audit.recorded) < len(waiting):
-        await asyncio.sleep(0)
-    running.audit.disk = None
-    assert reason(await running.check(call())) == "allowed"
+async def test_calls_under_way_are_answered_when_it_stops(running: Running) -> None:
+    """In durable mode they wait for the disk: so does stopping, and takes no others."""
+    running.audit.disk = disk = threading.Event()
+    waiting = asyncio.create_task(running.check(call()))
+    while not running.audit.recorded:
+        await asyncio.sleep(0.001)
     stopping = asyncio.create_task(running.server.stop(20))
-    await asyncio.sleep(0)
-    assert not any(task.done() for task in waiting)
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in (waiting, stopping))
+    disk.set()
+    assert reason(await waiting) == "allowed"
+    await stopping
+    with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+        await running.check(call())
+
+
+async def test_calls_that_wait_together_are_recorded_together(running: Running) -> None:
+    """What comes while the disk is busy is one batch, or few."""
+    batches: list[int] = []
+    record = running.audit.record
+
+    def counted(decided: Sequence[Decided]) -> list[Decision]:
+        batches.append(len(decided))
+        return record(decided)
+
+    running.audit.record = counted  # type: ignore[method-assign]
+    running.audit.disk = disk = threading.Event()
+    waiting = [asyncio.create_task(running.check(call())) for _ in range(50)]
+    while not running.audit.recorded:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.1)
     disk.set()
     assert {reason(answer) for answer in await asyncio.gather(*waiting)} == {"allowed"}
-    await stopping
+    assert sum(batches) == 50
+    assert len(batches) < 25
 
 
 async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
     """Its call is recorded, and the next one is answered."""
-    running.audit.disk = disk = asyncio.Event()
+    running.audit.disk = disk = threading.Event()
     first = asyncio.create_task(running.check(call()))
     while not running.audit.recorded:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     first.cancel()
     disk.set()
     assert reason(await running.check(call())) == "allowed"
     assert len(running.audit.recorded) == 2
+
+
+async def test_a_broken_trail_lets_nothing_pass(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error, which Envoy answers with 503; the next call is answered."""
+    running.audit.broken = True
+    with pytest.raises(grpc.aio.AioRpcError, match="INTERNAL"):
+        await running.check(call())
+    assert "check failed: ValueError" in caplog.text
+    running.audit.broken = False
+    assert reason(await running.check(call())) == "allowed"
 
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # settings
@@ -274,14 +322,13 @@ async def test_the_largest_body_fits(running: Running) -> None:
 
 async def test_outcomes_reach_the_audit_trail(running: Running) -> None:
     """Envoy's access log on the same socket."""
-    message = StreamAccessLogsMessage(
-        http_logs={"log_entry": [{"response": {"response_code": {"value": 200}}}]}
-    )
-    entry = message.http_logs.log_entry[0]
-    metadata = entry.common_properties.metadata.filter_metadata["envoy.filters.http.ext_authz"]
-    metadata.fields["decision_id"].string_value = "id-0"
-    await AccessLogServiceStub(running.channel).StreamAccessLogs(iter([message]), timeout=20)
-    assert [(decision, o.status) for decision, o in running.audit.outcomes] == [("id-0", 200)]
+    message = ExportLogsServiceRequest()
+    record = message.resource_logs.add().scope_logs.add().log_records.add()
+    record.body.string_value = "id-0 200 1500 1 70 245 -"
+    await LogsServiceStub(running.channel).Export(message, timeout=20)
+    while not running.audit.outcomes:
+        await asyncio.sleep(0.001)
+    assert running.audit.outcomes == [("id-0", Outcome(200, 1.5, 70, 245))]
 
 
 @pytest.mark.parametrize("service", ["", SERVICE])
@@ -300,9 +347,13 @@ async def test_the_socket_is_the_owners_alone(running: Running) -> None:
     assert before != 0o177
 
 
+async def unbound(kind: Kind) -> Server:
+    return (await create_server(kind, Policies(), Audit(), lambda: NOW)).server
+
+
 async def test_a_free_tcp_port_is_told(kind: Kind) -> None:
     """Port 0 takes any."""
-    server = create_server(kind)
+    server = await unbound(kind)
     assert listen(server, "127.0.0.1:0") > 1
     await server.stop(None)
 
@@ -312,10 +363,10 @@ async def test_a_taken_port_says_what_to_do(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(Invalid, match=f"`{address}` cannot be bound; name a free port"):
-            listen(create_server(kind), address)
+            listen(await unbound(kind), address)
 
 
 async def test_a_socket_in_no_folder_says_what_to_do(kind: Kind, tmp_path: Path) -> None:
     """The folder must exist."""
     with pytest.raises(Invalid, match="in a folder that exists"):
-        listen(create_server(kind), f"unix://{tmp_path}/absent/authz.sock")
+        listen(await unbound(kind), f"unix://{tmp_path}/absent/authz.sock")

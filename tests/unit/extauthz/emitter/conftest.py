@@ -139,17 +139,18 @@ def record() -> Callable[..., Awaitable[Decision]]:
     async def call(
         emitter: Emitter, tool: str = "echo", effect: str = "allow", path: str = "/mcp"
     ) -> Decision:
-        return await emitter.record(
-            Asked("POST", path, request_id="r-1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736"),
-            Decision(
-                Effect(effect),
-                Reason.ALLOWED if effect == "allow" else Reason.TOOL_DENIED,
-                PolicyFacts("billing", "team-a"),
-                Call(method="tools/call", tool=tool),
-                Identity("ann", "bot"),
-                tool_declared=True,
-            ),
+        asked = Asked("POST", path, request_id="r-1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
+        decision = Decision(
+            Effect(effect),
+            Reason.ALLOWED if effect == "allow" else Reason.TOOL_DENIED,
+            PolicyFacts("billing", "team-a"),
+            Call(method="tools/call", tool=tool),
+            Identity("ann", "bot"),
+            tool_declared=True,
         )
+        # In a thread, as the server does: a test may have the event loop stand in for the disk.
+        [recorded] = await asyncio.to_thread(emitter.record, [(asked, decision)])
+        return recorded
 
     return call
 

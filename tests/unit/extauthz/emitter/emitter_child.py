@@ -31,7 +31,7 @@ async def main(options: EmitterOptions, count: int) -> None:
     place = 0
     while count:
         place += 1
-        recorded = await emitter.record(asked, decision)
+        [recorded] = emitter.record([(asked, decision)])
         if place % 3:
             emitter.outcome(recorded.id, Outcome(200, 1.0, 1, 1))
         if place % 100 == 0:

@@ -51,15 +51,15 @@ async def test_call_is_on_disk_before_it_is_answered(durable, record, options) -
             assert decision.id.encode() in on_disk(options)[-1]
 
 
-async def test_calls_share_a_write(durable, record, monkeypatch) -> None:
-    """What comes during one write goes with the next."""
-    writes, real = [], os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: writes.append(real(descriptor)))
-    async with durable() as emitter:
-        async with asyncio.TaskGroup() as calls:
-            for _ in range(500):
-                calls.create_task(record(emitter))
-        assert 1 <= len(writes) <= 5
+async def test_calls_share_a_write(durable, options, monkeypatch) -> None:
+    """What is answered together is written together."""
+    async with durable(completion_wait_seconds=FOREVER) as emitter:
+        emitter.record([(Asked("POST", "/mcp"), decided())])  # which begins a file
+        writes, real = [], os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", lambda descriptor: writes.append(real(descriptor)))
+        emitter.record([(Asked("POST", "/mcp"), decided()) for _ in range(500)])
+        assert len(writes) == 1
+        assert len(on_disk(options)) == 501
 
 
 async def test_journal_is_gone_when_all_is_sent(ingest, durable, record, options) -> None:
@@ -133,25 +133,13 @@ async def test_call_without_room_is_denied(ingest, durable, record, options, eve
 
 
 async def test_call_that_cannot_be_written_is_denied(durable, options) -> None:
-    """A bug elsewhere must not let a call pass unrecorded."""
+    """A bug elsewhere must not let a call pass unrecorded; others of its batch are written."""
     async with durable() as emitter:
-        decision = decided()
-        recorded = await emitter.record(Asked("POST", "/mcp", trace_id="\ud800"), decision)
-        assert recorded.reason is Reason.AUDIT_UNAVAILABLE
+        broken, good = Asked("POST", "/mcp", trace_id="\ud800"), Asked("POST", "/mcp")
+        refused, recorded = emitter.record([(broken, decided()), (good, decided())])
+        assert refused.reason is Reason.AUDIT_UNAVAILABLE
+        assert recorded.reason is Reason.INTERNAL_ERROR  # as decided
         assert emitter.counts().faults == 1
-
-
-async def test_caller_that_goes_away_does_not_undo_it(ingest, durable, record, options) -> None:
-    """Nor does it take others along that wait for the same write."""
-    async with durable(request_timeout_seconds=FOREVER) as emitter:  # so that nothing is resent
-        gone = asyncio.create_task(record(emitter, tool="gone"))
-        stays = asyncio.create_task(record(emitter))
-        await asyncio.sleep(0)
-        gone.cancel()
-        assert (await stays).allowed
-        assert gone.cancelled()
-        assert any(b'"gone"' in body for body in on_disk(options))
-    assert [payload["tool_name"] for payload in ingest.of("mcp.request")] == ["gone", "echo"]
 
 
 async def test_nothing_leaves_before_it_is_on_disk(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.emitter import EmitterOptions
+from extauthz.server import Decided
 from extauthz.undecided import OpenCalls, Tail
 
 FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
@@ -74,8 +75,11 @@ class Calls:
     def __init__(self) -> None:
         self.outcomes: list[tuple[str, int]] = []
 
-    async def record(self, asked: Asked, decision: Decision) -> Decision:
-        return Decision(decision.effect, decision.reason, FACTS, id=f"d-{asked.request_id}")
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
+        return [
+            Decision(decision.effect, decision.reason, FACTS, id=f"d-{asked.request_id}")
+            for asked, decision in decided
+        ]
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
         self.outcomes.append((decision_id, outcome.status))
@@ -325,7 +329,7 @@ async def test_a_decided_call_has_one_event(path: Path, ingest: Ingest) -> None:
     audit = OpenCalls(calls, 2)
     decision = Decision(Effect.ALLOW, Reason.ALLOWED, FACTS)
     for number in (1, 2, 3):  # the first is forgotten: two are kept
-        await audit.record(Asked("POST", "/mcp", f"r-{number}"), decision)
+        audit.record([(Asked("POST", "/mcp", f"r-{number}"), decision)])
     audit.outcome("d-r-3", Outcome(200, 1, 1, 1))
     ingest.status = 503
     async with following(path, ingest, audit, most=20_000) as tail:
