@@ -59,6 +59,12 @@ def test_names_are_capped_and_typed() -> None:
     assert (stored.human_id, stored.agent_id) == ("", "")
 
 
+def test_a_number_that_no_gateway_takes_counts_as_none() -> None:
+    """63 bits, so that what is counted with it stays a number everywhere."""
+    most = (1 << 63) - 1
+    assert [row(payload={"sequence": n}).sequence for n in (most, most + 1, -1)] == [most, 0, 0]
+
+
 def test_resent_must_be_true() -> None:
     """The mark is a JSON true, nothing else."""
     assert row(resent=True).resent
