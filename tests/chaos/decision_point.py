@@ -164,7 +164,9 @@ class Point:
                 told.update(range(gap["first"], gap["last"] + 1))
             return set(range(1, reading.next_sequence)) - told
 
-        await eventually(lambda: not untold())
+        async with asyncio.timeout(20):
+            while untold():
+                await asyncio.sleep(0.05)
 
     def limit_files(self, most: int) -> None:
         """Let no file of the process grow beyond `most` bytes: 0 is a full disk, -1 an empty."""
