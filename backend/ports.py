@@ -341,6 +341,7 @@ class EventStore(Protocol):
 
         Raises:
             Invalid: the store cannot take a row as it is.
+            Conflict: the store is damaged; a new start of the process mends it.
         """
 
     def known_event_ids(

@@ -116,7 +116,7 @@ class Server:
         finally:
             client.close()
 
-    def connect(self, answer_seconds: float = ANSWER_SECONDS) -> Client:
+    def connect(self, answer_seconds: int = ANSWER_SECONDS) -> Client:
         """A connection of its own to the database.
 
         Args:
@@ -124,7 +124,7 @@ class Server:
         """
         return self._client(self.database, answer_seconds)
 
-    def _client(self, database: str | None, answer_seconds: float) -> Client:
+    def _client(self, database: str | None, answer_seconds: int) -> Client:
         # Threads share a client; a server refuses two queries at once in one session.
         clickhouse_connect.common.set_setting("autogenerate_session_id", False)
         limits: dict[str, Any] = {}

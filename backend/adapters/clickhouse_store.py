@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from backend.adapters import clickhouse_runs, clickhouse_schema
+from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_client import (
     ANSWER_SECONDS,
     BAD_ROW,
@@ -28,7 +29,7 @@ from backend.adapters.clickhouse_schema import Schema, shipped
 from backend.ports import GatewayRun, Hole, SchemaChange, StoredEvent
 from extauthz.core.errors import Retryable
 
-INSERT_SECONDS: Final = 30.0  # tens of times what a batch takes; a hung server is Retryable
+INSERT_SECONDS: Final = 30  # tens of times what a batch takes; a hung server is Retryable
 POLL_SECONDS: Final = 0.1
 
 _COLUMNS: Final = StoredEvent.__struct_fields__
@@ -93,7 +94,7 @@ class ClickHouseStore:
         *,
         cluster: str = "",
         retention_days: int | None = None,
-        insert_seconds: float = INSERT_SECONDS,
+        insert_seconds: int = INSERT_SECONDS,
     ) -> None:
         self._server = Server(url, cluster)
         self._schema = Schema(shipped(), cluster, retention_days)
@@ -107,6 +108,7 @@ class ClickHouseStore:
             self._server.create_database()
             self._writer = self._server.connect(insert_seconds)
             self._reader = self._server.connect()
+        self._parts = Parts(self._writer.raw_query) if self._server.is_embedded else None
 
     def close(self) -> None:
         self._writer.close()
@@ -152,6 +154,8 @@ class ClickHouseStore:
             self._writer.raw_insert(
                 "events", insert_block=block, fmt="JSONEachRow", settings=self._insert_settings
             )
+            if self._parts:
+                self._parts.check()
         self._in_doubt = False
 
     def known_event_ids(
@@ -216,7 +220,9 @@ class ClickHouseStore:
 
     def _await_inserts(self) -> None:
         """Until no insert into this database runs that runs now: of a process that died, too."""
-        if self._server.is_embedded:  # an insert is over when its call is
+        if self._parts:  # an insert of chDB is over when its call is, but perhaps not whole
+            with translated():
+                self._parts.check()
             return
         until = time.monotonic() + self._insert_seconds + ANSWER_SECONDS
         awaited = running = self._running_inserts()

@@ -15,6 +15,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -112,6 +113,10 @@ class ClickHouseEndpoint:
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    def limit_files(self, size: int) -> None:
+        """No file may grow beyond so many bytes, as on a full disk; -1 lifts that."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def fail(self, *faults: Fault) -> None:
         """From now on these, in this order; without any all is well again."""

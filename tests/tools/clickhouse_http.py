@@ -1,4 +1,7 @@
-"""What `tests.tools.clickhouse_endpoint` runs: HTTP in front, chDB behind."""
+"""What `tests.tools.clickhouse_endpoint` runs: HTTP in front, chDB behind.
+
+A server tells when a write failed, chDB does not: here the parts are checked in its stead.
+"""
 
 import asyncio
 import dataclasses
@@ -6,13 +9,14 @@ import gzip
 import os
 import re
 import signal
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from backend.adapters.chdb_parts import Parts
+from extauthz.core.errors import Conflict, Retryable
 from tests.tools.clickhouse_endpoint import Fault
 
 MOST: Final = 1 << 30  # bytes of a body, a line, a field
@@ -33,6 +37,8 @@ class _Endpoint:
         self._chdb, self._path = chdb, path
         self._open = chdb.connect(path)  # keeps the engine up between requests
         self._faults: list[Fault] = []
+        self._parts: dict[str, Parts] = {}
+        self._checking = threading.Lock()
         self.inserts = 0
 
     def app(self) -> web.Application:
@@ -107,15 +113,31 @@ class _Endpoint:
                 if name not in _TRANSPORT and not name.startswith("param_"):
                     connection.query(f"SET {name} = '{value}'")
             if insert:
-                return _insert(
-                    connection, insert[1].decode(), insert[2].decode(), statement[insert.end() :]
-                )
+                into, format_name = insert[1].decode(), insert[2].decode()
+                _insert(connection, into, format_name, statement[insert.end() :])
+                self._check_parts(given["database"])
+                return b""
             parameters = {n[6:]: v for n, v in given.items() if n.startswith("param_")}
             return bytes(
                 connection.query(statement.decode(), "TabSeparated", params=parameters).bytes()
             )
         finally:
             connection.close()
+
+    def _check_parts(self, database: str) -> None:
+        """Raises: Retryable, Conflict: with the code of a full disk."""
+        with self._checking:
+            if database not in self._parts:
+                connection = self._chdb.connect(self._path)
+                connection.query(f"USE `{database}`")
+                ask = lambda sql: bytes(connection.query(sql, "TabSeparated").bytes())  # noqa: E731
+                self._parts[database] = Parts(ask)
+            try:
+                self._parts[database].check()
+            except (Retryable, Conflict) as error:
+                raise type(error)(
+                    f"Code: 243. DB::Exception: {error} (NOT_ENOUGH_SPACE)"
+                ) from error
 
     def _occupy(self, seconds: float, given: dict[str, str]) -> None:
         """What a slow query looks like in `system.processes`, also while it waits here."""
@@ -128,12 +150,10 @@ class _Endpoint:
         connection.close()
 
 
-def _insert(connection: Any, into: str, format_name: str, rows: bytes) -> bytes:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(rows)
-        file.flush()
-        connection.query(f"INSERT INTO {into} FROM INFILE '{file.name}' FORMAT {format_name}")
-    return b""
+def _insert(connection: Any, into: str, format_name: str, rows: bytes) -> None:
+    with connection.send_insert(f"INSERT INTO {into}", format_name) as insertion:
+        insertion.append(rows)
+        insertion.finish()
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:
