@@ -19,6 +19,7 @@ import psutil
 
 T = TypeVar("T")
 FULL, EMPTY = 0, -1
+PAGE_AND_A_HALF = 6 << 10
 _WAL_HEAD, _WAL_FRAME = struct.Struct(">8I"), struct.Struct(">6I")
 _JOURNAL_HEAD = 24
 
@@ -74,6 +75,29 @@ async def caught(
     return None
 
 
+async def torn_append(pid: int, path: Path, seconds: float = 30.0) -> int:
+    """Let a process write half of its next transaction to a write-ahead log, and no more.
+
+    Its files may grow no further than that place, so it is there that it can be killed.
+
+    Returns:
+        Pages of the transaction that were written.
+    """
+    log = WriteAheadLog(path)
+    stand_still(pid)
+    try:
+        log.uncommitted()
+        _limit(pid, log.end + PAGE_AND_A_HALF)
+    finally:
+        go_on(pid)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if pages := log.uncommitted():
+            return pages
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"nothing was appended to `{path.name}` within {seconds} s")
+
+
 @contextmanager
 def full_disk(*pids: int) -> Iterator[None]:
     """No file of these processes takes a byte more (a limit of theirs; a quota, as it were)."""
@@ -93,12 +117,16 @@ def _limit(pid: int, most: int) -> None:
 
 
 class WriteAheadLog:
-    """A SQLite database's, read as it grows, so that a look costs little."""
+    """A SQLite database's, read as it grows, so that a look costs little.
+
+    Attributes:
+        end: offset behind the last transaction that was seen to be whole.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._salts: list[int] = []
-        self._committed = _WAL_HEAD.size  # behind the last transaction that is whole
+        self.end = _WAL_HEAD.size
 
     def uncommitted(self) -> int:
         """Pages of a transaction that was begun to be written and is not committed."""
@@ -111,8 +139,8 @@ class WriteAheadLog:
     def _count(self, file: BinaryIO) -> int:
         _, _, page_bytes, _, *salts, _, _ = _WAL_HEAD.unpack(file.read(_WAL_HEAD.size))
         if salts != self._salts:  # begun from its start again
-            self._salts, self._committed = salts, _WAL_HEAD.size
-        place, pages = self._committed, 0
+            self._salts, self.end = salts, _WAL_HEAD.size
+        place, pages = self.end, 0
         while True:
             file.seek(place)
             frame = file.read(_WAL_FRAME.size)
@@ -124,7 +152,7 @@ class WriteAheadLog:
             place += _WAL_FRAME.size + page_bytes
             pages += 1
             if pages_after_commit:
-                self._committed, pages = place, 0
+                self.end, pages = place, 0
 
 
 def newest_journal(spool: Path) -> str:

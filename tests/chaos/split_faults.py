@@ -97,16 +97,14 @@ async def kill_mid_spool_append(split: Split) -> str:
     """Ingest is away, events go to the spool, and the decision point dies amid a write."""
     gateway = split.run.chance.choice(split.gateways)
     point = split.sidecar(gateway).point
-    wal = moments.WriteAheadLog(gateway.spool / "spool.db-wal")
     await asyncio.to_thread(split.stack.ingest.kill)
     async with gateway.outage():
-        frames = await moments.caught(point.pid, wal.uncommitted, split.run.chance, seconds=60)
-        assert frames, "the decision point was never caught amid an append to the spool"
+        pages = await moments.torn_append(point.pid, gateway.spool / "spool.db-wal")
         await asyncio.to_thread(point.kill)
         gateway.note_start()
         await split.begin(point)
     await split.begin(split.stack.ingest)
-    return f"{gateway.name}: {frames} pages of a transaction were written, and no commit"
+    return f"{gateway.name}: {pages} pages of a transaction were written, and no commit"
 
 
 async def slow_store(split: Split) -> str:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.chaos.check import judge
+from tests.chaos.check import Accounts, judge
 from tests.chaos.embedded import Embedded
 from tests.chaos.embedded_faults import FAULTS as EMBEDDED
 from tests.chaos.embedded_faults import RESTART
@@ -46,7 +46,13 @@ async def survive(pipeline: P, faults: Sequence[Fault[P]], restart: Fault[P] | N
     assert not verdict.problems, "\n".join(verdict.problems)
     assert verdict.lost == verdict.explained
     assert verdict.duplicated == 0
-    gone = next(row for row in trail.rows if row.member("reason") == "allowed")
+    accounts = Accounts(trail.rows)
+    gone = next(
+        row
+        for row in trail.rows
+        if row.member("reason") == "allowed"
+        and row.member("sequence") not in accounts.told[row.member("gateway_start")]
+    )
     found = judge(
         read_trail(pipeline.store, without=(gone.event_id,)), pipeline.gateways, run.foreign
     )
