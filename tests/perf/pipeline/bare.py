@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 import cramjam
 import uvloop
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.kafka_client import KafkaSettings
@@ -112,15 +112,11 @@ async def _to_kafka(
         max_batch_size=BATCH_BYTES,
     )
     await producer.start()
-    partitions = sorted(await producer.partitions_for(topic))
-    key_of = {TopicPartition(topic, number): f"gateway-{number}".encode() for number in partitions}
-    keys = list(key_of.values())
+    for partition in await producer.partitions_for(topic):  # whose leaders may be just made
+        await producer.send_and_wait(topic, b"{}", partition=partition)
 
     async def append(request: list[tuple[bytes, Any, Any]]) -> None:
-        sent = [
-            await producer.send(topic, value, key=key or keys[place % len(keys)])
-            for place, (value, key, _) in enumerate(request)
-        ]
+        sent = [await producer.send(topic, value, key=key) for value, key, _ in request]
         await asyncio.gather(*sent)
 
     try:
@@ -145,7 +141,7 @@ async def _to_sqlite(
     file = sqlite3.connect(urlsplit(arguments.url).path, isolation_level=None)
     file.execute("PRAGMA journal_mode=WAL")
     file.execute("PRAGMA synchronous=FULL")
-    file.execute(schema)
+    file.execute(schema.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
 
     async def append(request: list[tuple[bytes, Any, Any]]) -> None:
         file.execute("BEGIN IMMEDIATE")

@@ -62,10 +62,11 @@ async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             on_way = len(times) - stored.count
             due = min(200, arguments.window - on_way, _PENDING_MOST - emitter.counts().pending)
         if due > 0:
-            for made in itertools.islice(calls, due):
-                times.append(time.time())
-                decision = await emitter.record(made.asked, replace(made.decision, id=""))
-                emitter.outcome(decision.id, made.outcome)
+            made = list(itertools.islice(calls, due))
+            times += [time.time()] * due
+            decisions = emitter.record([(m.asked, replace(m.decision, id="")) for m in made])
+            for call, decision in zip(made, decisions, strict=True):
+                emitter.outcome(decision.id, call.outcome)
         await asyncio.sleep(_TICK_SECONDS if arguments.rate or due <= 0 else 0)
     used = time.process_time() - cpu
     await emitter.stop(20.0)
