@@ -5,7 +5,7 @@ Every adapter translates its client's errors into `extauthz.core.errors`:
 `Retryable` (it is away), `Busy` (it is full), `Invalid` (it refused the data).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -13,6 +13,17 @@ from uuid import UUID
 
 import msgspec
 
+from extauthz.core.errors import SentinelError
+from backend.queries import (
+    Count,
+    CountedBy,
+    Cursor,
+    EventFilter,
+    ExportForm,
+    Page,
+    Summary,
+    Usage,
+)
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -290,6 +301,10 @@ class Hole:
     at: datetime
 
 
+class Damaged(SentinelError):
+    """The store on disk is not what it should be; a new start of the process mends it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
     """A step that brings the store's schema up to date.
@@ -341,7 +356,7 @@ class EventStore(Protocol):
 
         Raises:
             Invalid: the store cannot take a row as it is.
-            Conflict: the store is damaged; a new start of the process mends it.
+            Damaged: it cannot go on.
         """
 
     def known_event_ids(
@@ -397,6 +412,58 @@ class EventStore(Protocol):
 
     def total(self, without_types: frozenset[str]) -> int:
         """How many events are stored."""
+
+    # What the api asks. A query that runs over its time budget is cancelled in the store:
+    # TooSlow. An `mcp.request` whose outcome came apart has it in its payload.
+
+    def page(self, asked: EventFilter, limit: int, after: Cursor | None = None) -> Page:
+        """The newest events that match, or those behind a cursor.
+
+        Following `next` gives each event that was stored at the first call exactly once.
+
+        Raises: TooSlow.
+        """
+
+    def event(self, event_id: str, within: frozenset[str] | None = None) -> StoredEvent:
+        """One event.
+
+        Args:
+            within: namespaces that the caller is limited to; None for all.
+
+        Raises: NotFound: also where it lies in another namespace.
+        """
+
+    def by_request(
+        self, request_id: str, within: frozenset[str] | None = None
+    ) -> Sequence[StoredEvent]:
+        """The calls of one HTTP request, oldest first, at most 1,000; internal types left out."""
+
+    def counts_by(self, field: CountedBy, within: frozenset[str] | None = None) -> Sequence[Count]:
+        """How many events there are of each value, greatest first; internal types too."""
+
+    def summary(self, within: frozenset[str] | None = None) -> Summary:
+        """The store at a glance."""
+
+    def usage(self, asked: EventFilter, limit: int) -> Usage:
+        """Who used what.
+
+        Fast where `since` is a midnight in UTC, `until` is None, and of the texts none but
+        `namespace`, `team_id`, `server`, `decision` and `tool_name` are asked for; others
+        read each event of the window. `tool_name` means declared tools.
+
+        Args:
+            limit: length of the lists of servers, actors, tools, teams and latencies.
+
+        Raises: TooSlow.
+        """
+
+    def export(self, asked: EventFilter, form: ExportForm) -> Iterator[bytes]:
+        """All events that match, newest first, in chunks of whole lines; constant memory.
+
+        Errors come when a chunk is fetched; fetch the first one before the answer begins.
+
+        Raises: TooSlow.
+        """
 
     def close(self) -> None: ...
 

@@ -59,6 +59,10 @@ class Busy(Retryable):
     """A bounded resource is full: slow down."""
 
 
+class TooSlow(Retryable):
+    """A query took longer than it may, and was cancelled: ask for less."""
+
+
 class Poison(SentinelError):
     """A record that can never be processed: dead-letter it.
 
