@@ -13,7 +13,6 @@ from uuid import UUID
 
 import msgspec
 
-from extauthz.core.errors import SentinelError
 from backend.queries import (
     Count,
     CountedBy,
@@ -24,6 +23,7 @@ from backend.queries import (
     Summary,
     Usage,
 )
+from extauthz.core.errors import SentinelError
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
