@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from extauthz.core.errors import Conflict, Retryable
+from backend.ports import Damaged
+from extauthz.core.errors import Retryable
 
 Ask = Callable[[str], bytes]  # runs a statement, and gives what it answers as JSON lines
 
@@ -63,7 +64,7 @@ class Parts:
 
         Raises:
             Retryable: what was inserted is lost; make room, and insert it again.
-            Conflict: a merge wrote less than it should; the process must start again.
+            Damaged: a merge wrote less than it should; the process must start again.
         """
         parts = _PART_LINES.decode_lines(self._ask(_PARTS))
         if self._whole is None:
@@ -91,7 +92,7 @@ class Parts:
                 self._ask(f"ALTER TABLE events DROP PART '{part.name}'")
         if merged := [part.name for part in broken if part.level]:
             # A start takes the parts that were merged again; they are kept for 8 minutes.
-            raise Conflict(
+            raise Damaged(
                 f"the event store could not write part `{merged[0]}` in full; make room on its"
                 " disk, and start again at once"
             )

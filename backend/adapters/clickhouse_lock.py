@@ -1,10 +1,11 @@
 """One process at a time changes the schema.
 
 ClickHouse has no lock, but creating a table is atomic, on a cluster too: whoever
-creates `schema_lock_7` holds the seventh one. It writes into the table that it lives;
-after it has written nothing for `LEASE_SECONDS`, or that it is done, whoever creates
-`schema_lock_8` holds the next. So nobody can take a lock twice, and nobody drops
-another's. A holder that was only frozen finds on waking that a later lock exists.
+creates `schema_lock_7` holds the seventh one, as long as there is no later one. It
+writes into the table that it lives; after it has written nothing for `LEASE_SECONDS`,
+or that it is done, whoever creates `schema_lock_8` holds the next. So nobody can take
+the lock from one who took it first, and nobody drops another's. A holder that was only
+frozen finds on waking that a later lock exists.
 """
 
 import logging
@@ -67,7 +68,7 @@ def schema_lock(
     finally:
         done.set()
         beat.join()
-        client.command(f"INSERT INTO {_PREFIX}{number} (released) VALUES (1)")
+        _release(client, number)
 
 
 def _acquire(client: Client, cluster: str, lease_seconds: float, wait_seconds: float) -> int:
@@ -75,9 +76,12 @@ def _acquire(client: Client, cluster: str, lease_seconds: float, wait_seconds: f
     while True:
         number = _latest(client)
         if not number or _is_over(client, number, lease_seconds):
-            if _create(client, number + 1, cluster):
-                _drop_before(client, number + 1, cluster)
-                return number + 1
+            number += 1
+            if _create(client, number, cluster):
+                if _latest(client) == number:
+                    _drop_before(client, number, cluster)
+                    return number
+                _drop(client, number, cluster)  # what was seen is long over
         elif time.monotonic() > until:
             raise Retryable(
                 f"another process has been migrating the store for {wait_seconds:.0f} s;"
@@ -104,7 +108,19 @@ def _create(client: Client, number: int, cluster: str) -> bool:
 def _drop_before(client: Client, number: int, cluster: str) -> None:
     for older in _numbers(client):
         if older < number:
-            client.command(f"DROP TABLE IF EXISTS {_PREFIX}{older}{on_cluster(cluster)} SYNC")
+            _drop(client, older, cluster)
+
+
+def _drop(client: Client, number: int, cluster: str) -> None:
+    client.command(f"DROP TABLE IF EXISTS {_PREFIX}{number}{on_cluster(cluster)} SYNC")
+
+
+def _release(client: Client, number: int) -> None:
+    try:
+        client.command(f"INSERT INTO {_PREFIX}{number} (released) VALUES (1)")
+    except DatabaseError as error:
+        if error.code != _UNKNOWN_TABLE:  # taken over, and dropped
+            raise
 
 
 def _numbers(client: Client) -> list[int]:

@@ -16,7 +16,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from backend.adapters.chdb_parts import Parts
-from extauthz.core.errors import Conflict, Retryable
+from backend.ports import Damaged
+from extauthz.core.errors import Retryable
 from tests.tools.clickhouse_endpoint import Fault
 
 MOST: Final = 1 << 30  # bytes of a body, a line, a field
@@ -125,7 +126,7 @@ class _Endpoint:
             connection.close()
 
     def _check_parts(self, database: str) -> None:
-        """Raises: Retryable, Conflict: with the code of a full disk."""
+        """Raises: Retryable, Damaged: with the code of a full disk."""
         with self._checking:
             if database not in self._parts:
                 connection = self._chdb.connect(self._path)
@@ -134,7 +135,7 @@ class _Endpoint:
                 self._parts[database] = Parts(ask)
             try:
                 self._parts[database].check()
-            except (Retryable, Conflict) as error:
+            except (Retryable, Damaged) as error:
                 raise type(error)(
                     f"Code: 243. DB::Exception: {error} (NOT_ENOUGH_SPACE)"
                 ) from error
