@@ -9,6 +9,7 @@ from extauthz.core.errors import Invalid
 _INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
+_MOST_CHARACTERS = 64  # what is read is remembered, and strangers may send megabytes
 _DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?", re.ASCII)
 
 
@@ -18,11 +19,15 @@ def parse_instant(text: str, field: str) -> float:
     Raises:
         Invalid: naming `field`, where it is anything else or names no real instant.
     """
-    instant = _instant(text)
+    instant = _known(text)
     if instant is None:
         mend = "write it like 2026-12-31T23:59:59Z"
         raise Invalid(field, f"`{text[:64]}` is not an RFC 3339 time", mend)
     return instant
+
+
+def _known(text: str) -> float | None:
+    return _instant(text) if len(text) <= _MOST_CHARACTERS else None
 
 
 @lru_cache(maxsize=256)  # the objects of one policy often end together
@@ -62,7 +67,7 @@ def parse_moment(text: str, field: str, now: float) -> float:
     """
     if _DURATION.fullmatch(text):
         return now - parse_duration(text, field)
-    instant = _instant(text)
+    instant = _known(text)
     if instant is None:
         problem = f"`{text[:64]}` is neither a duration nor an RFC 3339 time"
         raise Invalid(field, problem, "write it like 1h30m or 2026-12-31T23:59:59Z")

@@ -1,9 +1,11 @@
 """Instants and durations, read."""
 
+import tracemalloc
+
 import pytest
 
 from extauthz.core.errors import Invalid
-from extauthz.core.times import parse_moment
+from extauthz.core.times import parse_instant, parse_moment
 
 NOW = 1_800_000_000.0
 
@@ -28,3 +30,14 @@ def test_anything_else_is_refused(text: str) -> None:
     """With the field's name and an example."""
     with pytest.raises(Invalid, match="since: .*write it like"):
         parse_moment(text, "since", NOW)
+
+
+def test_what_is_too_long_is_not_remembered() -> None:
+    """However long the times that strangers send, none of them stays in memory."""
+    tracemalloc.start()
+    for turn in range(20):
+        with pytest.raises(Invalid, match="is not an RFC 3339 time"):
+            parse_instant(f"2026-01-01T00:00:00.{turn}" + "1" * 1_000_000 + "Z", "timestamp")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
