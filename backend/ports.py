@@ -404,6 +404,15 @@ class EventStore(Protocol):
         Their payload names it (`previous_gateway_start`, `previous_next_sequence`), where known.
         """
 
+    def changes(self, at: datetime, server: str = "") -> Sequence[StoredEvent]:
+        """Of each custom resource, the `governance.change` that tells its state at `at`.
+
+        That is the last one until then, or else the first one after it.
+
+        Args:
+            server: objects alone that were ever about MCP servers of this name; empty for all.
+        """
+
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         """The newest events, newest first."""
 

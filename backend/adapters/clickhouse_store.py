@@ -15,6 +15,7 @@ import msgspec
 
 from backend.adapters import clickhouse_runs, clickhouse_schema
 from backend.adapters.chdb_parts import Parts
+from backend.adapters.clickhouse_changes import CHANGES
 from backend.adapters.clickhouse_client import (
     ANSWER_SECONDS,
     BAD_ROW,
@@ -196,6 +197,10 @@ class ClickHouseStore:
 
     def starts(self, since: datetime) -> Sequence[StoredEvent]:
         return self._of_type("gateway.start", since)
+
+    def changes(self, at: datetime, server: str = "") -> Sequence[StoredEvent]:
+        given = {"at": milliseconds(at), "server": server}
+        return [_event(row) for row in self._query(_READ + CHANGES, given)]
 
     def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
         rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})
