@@ -30,6 +30,7 @@ from extauthz.core.errors import Retryable, SentinelError
 
 PARSE_INLINE_BYTES: Final = 256 << 10  # more is parsed in a thread
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+MAX_TRACE_BYTES: Final = 1024  # of one of them; it is written with each event of a request
 
 _log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -126,7 +127,9 @@ class _Intake:
 
             def read(plain: bytes) -> list[Message]:
                 hold.grow(len(plain))  # messages hold the events once more
-                return messages_of(plain, lines=lines, reception=reception)
+                messages = messages_of(plain, lines=lines, reception=reception)
+                hold.grow(len(messages) * sum(len(value) for _, value in reception.headers))
+                return messages
 
             def read_encoded() -> list[Message]:
                 most = self._limits.request_bytes
@@ -218,9 +221,10 @@ def _response(problem: Problem, headers: dict[str, str] | None = None) -> web.Re
 
 
 def _trace(request: web.Request) -> Headers:
-    """Trace context, as headers of records."""
-    return tuple(
+    """Trace context, as headers of records; what is longer than any tracer needs is left out."""
+    joined = (
         (name, ", ".join(request.headers.getall(name)).encode("utf-8", "surrogateescape"))
         for name in TRACE_HEADERS
         if name in request.headers
     )
+    return tuple((name, value) for name, value in joined if len(value) <= MAX_TRACE_BYTES)

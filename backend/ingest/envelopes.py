@@ -21,7 +21,6 @@ MAX_AHEAD_SECONDS: Final = 3600.0  # how far a producer's clock may be before ou
 OWN_PREFIX: Final = "governance."  # events that only Sentinel's own components may write
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _members_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -117,9 +116,12 @@ def _added(envelope: dict[str, Any], reception: Reception) -> dict[str, str]:
 
 
 def _check_text(field: str, text: str) -> None:
-    """Names are columns and go to terminals; payloads keep what a caller sent, as escapes."""
-    if _CONTROL.search(text):
-        raise Invalid(field, "holds a control character", "remove it")
+    """Names are columns and go to terminals; payloads keep what a caller sent, as escapes.
+
+    What cannot be seen would let one name look like another, such as `governance.change`.
+    """
+    if not text.isprintable():
+        raise Invalid(field, "holds a character that cannot be seen", "remove it")
     if len(text.encode()) > MAX_NAME_BYTES:
         raise Invalid(field, f"is longer than {MAX_NAME_BYTES} bytes", "shorten it")
 

@@ -139,6 +139,8 @@ def _broken(text: bytes) -> Refused:
     while start := _START.search(around, end):
         if start[0] != "{":
             break
+        if index == MAX_EVENTS:
+            return _too_many()
         end = _end_of(around, start.start())
         if not end:
             return bad_json("", "is not JSON, or too large").within(index)
@@ -160,5 +162,5 @@ def _end_of(around: str, start: int) -> int:
     return 0
 
 
-def _too_many() -> Exception:
+def _too_many() -> Refused:
     return too_large(f"more than {MAX_EVENTS} events", "send them in several requests")

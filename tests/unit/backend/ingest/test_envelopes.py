@@ -153,6 +153,13 @@ def test_a_hostile_array_costs_little_memory(body: bytes) -> None:
     assert peak < 8 * len(body)
 
 
+def test_a_broken_array_is_looked_at_in_part() -> None:
+    """Which event breaks it is looked for among as many as a request may hold."""
+    events = b'{"source":1,"event_type":1,"payload":1},' * 20_000
+    with pytest.raises(Refused, match="more than 10000 events"):
+        receive(b"[" + events + b"x]")
+
+
 def test_keys() -> None:
     """One start of a gateway has one key, whoever sends it and whether again; foreign have none."""
 

@@ -74,6 +74,14 @@ async def test_trace_headers_travel_along(client: Client, logged: Logged) -> Non
     assert record.headers == (("traceparent", b"00-ab-cd-01"), ("tracestate", b"a=1, b=2"))
 
 
+async def test_long_trace_headers_are_left_out(client: Client, logged: Logged) -> None:
+    """They would be written with each event of a request, and many of them fit into one."""
+    headers = [("traceparent", "00-ab-cd-01"), *[("baggage", "x" * 600)] * 2]
+    answer = await client.post("/events", json=[GOOD, GOOD], headers=headers)
+    assert answer.status == 202
+    assert [r.headers for r in await logged.records()] == [(("traceparent", b"00-ab-cd-01"),)] * 2
+
+
 async def test_a_gateway_of_mcp_runtime(client: Client, logged: Logged) -> None:
     """Its envelope is taken as upstream sends it: no id, no gateway start, one at a time."""
     sent = {
@@ -123,6 +131,8 @@ REFUSED = [
     (with_(source="é" * 129), 400, "missing_fields", "source"),
     (with_(event_type=""), 400, "missing_fields", "event_type"),
     (with_(event_type="a\nb"), 400, "missing_fields", "event_type"),
+    (with_(event_type="\u200bgovernance.change"), 400, "missing_fields", "event_type"),
+    (with_(source="\x9b31m"), 400, "missing_fields", "source"),
     (with_(payload=...), 400, "missing_fields", "payload"),
     (with_(payload=None), 400, "missing_fields", "payload"),
     (with_(payload=2**64), 400, "invalid_json", "payload"),
