@@ -16,6 +16,9 @@ from waitress.wasyncore import dispatcher
 from extauthz.core.errors import Invalid
 
 CLOSE_SECONDS: Final = 5.0  # for requests that are being answered
+# Of a connection without a whole head of a request: strangers can open many. Clients that
+# never send twice must let go first: those of Go do after 90.
+IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
 
 
@@ -47,6 +50,7 @@ class HttpUnit:
             access_log=None,
             shutdown_timeout=CLOSE_SECONDS,
             auto_decompress=self._inflates,
+            keepalive_timeout=IDLE_SECONDS,
         )
         await runner.setup()
         try:

@@ -1,6 +1,7 @@
 """HTTP servers stop without cutting an answer, and name a port that is taken."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from backend import logs
 from backend.serving import HttpUnit, WsgiUnit
 from extauthz.core.errors import Invalid
 
@@ -101,3 +103,32 @@ async def test_a_port_that_is_taken(kind: Any) -> None:
         unit = kind("ingest", web.Application, "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(Invalid, match=r"ingest port: `127\.0\.0\.1:\d+`.*stop what holds it"):
             await unit.run(asyncio.Event(), lambda: None)
+
+
+async def test_what_is_no_http_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is logged: it may hold a key, or a payload."""
+    monkeypatch.setattr(logging.getLogger("aiohttp.server"), "filters", [])
+    before = logging.getLogger().handlers[:]
+    logs.configure("info")
+    unit, stop, ready = (
+        HttpUnit("a", web.Application, "127.0.0.1", 0),
+        asyncio.Event(),
+        asyncio.Event(),
+    )
+    running = asyncio.create_task(unit.run(stop, ready.set))
+    await ready.wait()
+    for raw in (
+        b"POST / HTTP/1.1\r\nHost: a\r\nx-api-key: my-secret\x00\r\n\r\n",
+        b'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1{"a":"my-secret"}\r\n\r\n',
+        b'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{"a":"my-secret"}\r\n',
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
+        writer.write(raw)
+        assert b" 40" in await reader.read()
+        writer.close()
+    stop.set()
+    await running
+    logging.basicConfig(handlers=before, force=True)
+    assert "my-secret" not in capsys.readouterr().err
