@@ -64,7 +64,9 @@ class Problem:
         }
         if self.field:
             members["field"] = self.field
-        return orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
+        # Headers, which errors quote, may hold bytes that are no UTF-8, as lone surrogates.
+        plain = {name: text.encode(errors="replace").decode() for name, text in members.items()}
+        return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """How a log record is written: on one line, as JSON or as text."""
 
+import json
 import logging
 from typing import Any, Final
 
@@ -33,7 +34,10 @@ class LineFormatter(logging.Formatter):
         if record.exc_info:
             members["error"] = self.formatException(record.exc_info)
         if self._as_json:
-            return orjson.dumps(members, default=str).decode()
+            try:
+                return orjson.dumps(members, default=str).decode()
+            except orjson.JSONEncodeError:  # half a surrogate pair, or a very large number
+                return json.dumps(members, default=str)
         head = [str(members.pop(name)) for name in ("time", "level", "logger", "message")]
         tail = [f"{name}={str(value)!r}" for name, value in members.items()]
         return " ".join((*(part.replace("\n", "\\n") for part in head), *tail))

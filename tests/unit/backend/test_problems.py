@@ -42,3 +42,9 @@ def test_the_field_is_named() -> None:
 def test_a_framework_s_refusal_has_a_code() -> None:
     """What aiohttp or Flask refuses reads the same."""
     assert orjson.loads(problem_of_status(405).document)["error"] == "method_not_allowed"
+
+
+def test_what_is_quoted_is_text() -> None:
+    """A header may hold bytes that are no UTF-8; the document is one for all that."""
+    problem = problem_of(errors.Invalid("Content-Encoding", "`\udcff` is not read here"))
+    assert orjson.loads(problem.document)["detail"] == "Content-Encoding: `?` is not read here"

@@ -26,6 +26,13 @@ def test_json() -> None:
     assert "\n" not in line
 
 
+def test_what_is_no_text() -> None:
+    """Bytes of a header that are no UTF-8, and large numbers, are still one line of JSON."""
+    line = LineFormatter(as_json=True).format(record(why="\udcff", count=1 << 80))
+    assert json.loads(line).items() >= {"why": "\udcff", "count": 1 << 80}.items()
+    assert line.isascii()
+
+
 def test_text() -> None:
     """As text, with line ends and terminal escapes quoted in the members."""
     line = LineFormatter(as_json=False).format(record(why="x\n\x1b[31m"))
