@@ -22,12 +22,15 @@ from backend.auth.key_file import bounds
 from backend.auth.principal import Principal, Scope
 from extauthz.core.claims import BadToken
 from extauthz.core.errors import Invalid, Retryable, Unauthenticated
+from extauthz.core.events import MAX_NAME_BYTES
 from extauthz.core.reasons import Reason
 from extauthz.core.urls import check_key_url, is_loopback_http
 from extauthz.jwks import KeyRing
 
 NAME_PREFIX: Final = "oidc:"
-MAX_SUBJECT: Final = 255  # OpenID Connect Core, section 2
+# OpenID Connect Core, section 2, allows 255; names are cut behind this, and nobody may
+# have another's beginning.
+MAX_SUBJECT_BYTES: Final = MAX_NAME_BYTES - len(NAME_PREFIX)
 ALLOW_LOOPBACK: Final = "JWKS_ALLOW_LOOPBACK_HTTP"
 
 
@@ -51,11 +54,11 @@ class OidcRules:
         subject = claims.get("sub")
         if not isinstance(subject, str) or not subject.isprintable() or not subject.strip():
             raise BadToken("the token names nobody (sub)")
-        if len(subject) > MAX_SUBJECT:
-            raise BadToken(f"claim sub is longer than {MAX_SUBJECT} characters")
+        if len(subject.encode()) > MAX_SUBJECT_BYTES:
+            raise BadToken(f"claim sub is longer than {MAX_SUBJECT_BYTES} bytes")
         name = NAME_PREFIX + subject
-        verified = claims.get("email_verified") is True
-        if subject in self.admins or (verified and claims.get("email") in self.admins):
+        email = claims.get("email") if claims.get("email_verified") is True else None
+        if subject in self.admins or (isinstance(email, str) and email in self.admins):
             return Principal(name, ADMIN)
         return _user(name, claims)
 

@@ -64,6 +64,11 @@ WHO = [
         {"sub": "bob", "email": "chief@example.com", "email_verified": "true"},
         (USER, NOWHERE, Origins(NOWHERE)),
     ),
+    (
+        {"sub": "bob", "email": ["chief@example.com"], "email_verified": True},
+        (USER, NOWHERE, Origins(NOWHERE)),
+    ),
+    ({"sub": "x" * 251}, (USER, NOWHERE, Origins(NOWHERE))),
     ({"sub": "Root"}, (USER, NOWHERE, Origins(NOWHERE))),
     (
         {"sub": "bob", "sentinel_namespaces": ["team-a"]},
@@ -114,7 +119,8 @@ REFUSED = [
     ({"sub": None}, "names nobody"),
     ({"sub": " "}, "names nobody"),
     ({"sub": "a\0b"}, "names nobody"),
-    ({"sub": "x" * 256}, "longer than 255"),
+    ({"sub": "x" * 252}, "longer than 251"),
+    ({"sub": "é" * 126}, "longer than 251"),
     ({"sentinel_scopes": ["read", "all"]}, "names `all`, which is no scope"),
     ({"sentinel_scopes": {"read": True}}, "is not a list of strings"),
     ({"sentinel_namespaces": ["*", "team-a"]}, "keep|others"),
