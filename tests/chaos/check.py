@@ -3,7 +3,7 @@
 import heapq
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -57,11 +57,12 @@ def judge(trail: Trail, gateways: Sequence[Gateway], foreign: Iterable[str]) -> 
             say(f"projection `{name}` does not equal the rows")
     if not trail.projections:
         say("the store has no projection to compare")
-    ids = Counter(row.event_id for row in trail.rows)
-    for what, counted in (
-        ("event", ids),
+    ids = {row.event_id for row in trail.rows}
+    counts: list[tuple[str, Counter[Hashable]]] = [
+        ("event", Counter(row.event_id for row in trail.rows)),
         ("position", Counter(row.position for row in trail.rows)),
-    ):
+    ]
+    for what, counted in counts:
         if extra := [key for key, count in counted.items() if count > 1]:
             verdict.duplicated += sum(counted[key] - 1 for key in extra)
             say(f"stored more than once, by {what}: {extra[:3]}")

@@ -36,10 +36,8 @@ class Embedded:
         mode: AUDIT_MODE.
     """
 
-    name = "embedded"
-
     def __init__(self, run: Run, mode: str) -> None:
-        self.run, self.mode = run, mode
+        self.run, self.mode, self.name = run, mode, f"embedded, {mode}:"
         self.clock = Clock(run.folder / "clock")
         self.state = run.folder / "state"
         self._base = free_base()
@@ -77,7 +75,7 @@ class Embedded:
     def pid(self, component: str) -> int:
         """0 while it is down."""
         record: dict[str, Any] = json.loads((self.state / "state.json").read_text())
-        return next(c["pid"] for c in record["components"] if c["name"] == component)
+        return next(int(c["pid"]) for c in record["components"] if c["name"] == component)
 
     async def start(self) -> None:
         path = os.environ.get("PYTHONPATH", "")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Sequence, Set
 from functools import partial
 
@@ -11,7 +10,15 @@ from envoy_bootstrap.process import Admin
 from tests.chaos import moments
 from tests.chaos.calls import soon
 from tests.chaos.embedded import BACKEND, POINT, Embedded
-from tests.chaos.faults import Fault, all_decided, clock_back, poison, send_old_events
+from tests.chaos.faults import (
+    DURABLE,
+    Fault,
+    all_decided,
+    away,
+    clock_back,
+    poison,
+    send_old_events,
+)
 
 TRIES = 6  # to hit a moment
 
@@ -161,7 +168,7 @@ async def fill_backend_disk(up: Embedded) -> str:
     """No byte more for event log and store."""
     pid = up.pid(BACKEND)
     with moments.full_disk(pid):
-        await _away(up)
+        await away(up)
     await up.backend_ready()
     return "and it lived on" if up.pid(BACKEND) == pid else "and it died of it"
 
@@ -169,7 +176,7 @@ async def fill_backend_disk(up: Embedded) -> str:
 async def hold_log(up: Embedded) -> str:
     """Somebody else writes to the log, for long."""
     with up.log_held():
-        await _away(up)
+        await away(up)
     await up.backend_ready()
     return f"for {up.run.away_seconds:.0f} s"
 
@@ -179,31 +186,24 @@ async def freeze_backend(up: Embedded) -> str:
     pid = up.pid(BACKEND)
     moments.stand_still(pid)
     try:
-        await _away(up)
+        await away(up)
     finally:
         moments.go_on(pid)
     await up.backend_ready()
     return f"for {up.run.away_seconds:.0f} s"
 
 
-async def _away(up: Embedded) -> None:
-    until = time.monotonic() + up.run.away_seconds
-    await all_decided(up)
-    while time.monotonic() < until:
-        await all_decided(up)
-
-
+_SUPERVISED = "the supervisor starts it again"
 RESTART = Fault(
     "kill supervisor",
     "SIGKILL `sentinel up`; its guard ends the rest",
     "`sentinel up` again",
     kill_supervisor,
 )
-_SUPERVISED = "the supervisor starts it again"
 FAULTS: list[Fault[Embedded]] = [
     RESTART,
     Fault("kill decision point", "SIGKILL", _SUPERVISED, kill_decision_point),
-    Fault("kill backend", "SIGKILL ingest, processor, store", _SUPERVISED, kill_backend),
+    Fault("kill backend", "SIGKILL ingest, processor and store", _SUPERVISED, kill_backend),
     Fault(
         "kill between insert and commit",
         "the log held, SIGKILL once the rows are there",
@@ -211,10 +211,7 @@ FAULTS: list[Fault[Embedded]] = [
         kill_before_commit,
     ),
     Fault(
-        "kill amid many days",
-        "SIGKILL when some days' parts are there",
-        _SUPERVISED,
-        kill_mid_days,
+        "kill amid many days", "SIGKILL when some days' parts are there", _SUPERVISED, kill_mid_days
     ),
     Fault(
         "kill amid a spool append",
@@ -227,7 +224,7 @@ FAULTS: list[Fault[Embedded]] = [
         "SIGKILL with a new file begun",
         _SUPERVISED,
         kill_mid_rotation,
-        modes=("durable",),
+        modes=(DURABLE,),
     ),
     Fault(
         "rotate undecided log",

@@ -15,7 +15,9 @@ import uuid_utils
 from backend.ports import EventLog
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
+from tests.chaos.poison import records
 
+MODES = DURABLE, BEST_EFFORT = ("durable", "besteffort")
 DAYS = 20  # that a batch of old events spans, within any retention
 AT_WORK = 20  # calls that are decided while something else is away
 
@@ -80,13 +82,22 @@ class Fault(Generic[P]):
         heals: how that ends.
         strike: does both; returns what was seen, which proves that it hit.
         modes: audit modes in which it has a meaning.
+        bounded: strikes in the bounded run as well.
     """
 
     name: str
     breaks: str
     heals: str
     strike: Callable[[P], Awaitable[str]]
-    modes: tuple[str, ...] = ("durable", "besteffort")
+    modes: tuple[str, ...] = MODES
+    bounded: bool = True
+
+
+def dealt(faults: Sequence[Fault[P]], mode: str) -> list[Fault[P]]:
+    """The share of a mode, where each fault is to strike in one of the two."""
+    either = [fault for fault in faults if fault.modes == MODES]
+    mine = either[MODES.index(mode) :: len(MODES)]
+    return [fault for fault in faults if fault in mine or fault.modes == (mode,)]
 
 
 async def all_decided(pipeline: Pipeline, count: int = AT_WORK) -> None:
@@ -95,12 +106,18 @@ async def all_decided(pipeline: Pipeline, count: int = AT_WORK) -> None:
         await gateway.decided(count)
 
 
+async def away(pipeline: Pipeline) -> None:
+    """Something is away; calls go on all the time."""
+    until = time.monotonic() + pipeline.run.away_seconds
+    await all_decided(pipeline)
+    while time.monotonic() < until:
+        await all_decided(pipeline)
+
+
 async def clock_back(pipeline: Pipeline) -> str:
     """All clocks jump back by an hour, and later forward again."""
     pipeline.clock.shift(-3600)
-    until = time.monotonic() + pipeline.run.away_seconds
-    while time.monotonic() < until:
-        await all_decided(pipeline)
+    await away(pipeline)
     pipeline.clock.shift(0)
     await all_decided(pipeline)
     return "an hour back, then forth"
@@ -108,8 +125,6 @@ async def clock_back(pipeline: Pipeline) -> str:
 
 async def poison(pipeline: Pipeline) -> str:
     """Write records straight to the log, each wrong in another field, between good ones."""
-    from tests.chaos.poison import records
-
     log = pipeline.event_log()
     await log.start()
     try:

@@ -22,7 +22,7 @@ def order(faults: Sequence[Fault[P]], chance: Random) -> Iterator[Fault[P]]:
 async def strike_all(
     pipeline: P, faults: Sequence[Fault[P]], *, least: int, seconds: float, restart: Fault[P] | None
 ) -> list[str]:
-    """Load and faults, until both so many have struck and the time is over.
+    """Load and faults, until each has struck, and so many in all, and the time is over.
 
     Args:
         restart: is put in where the pipeline needs it.
@@ -32,21 +32,27 @@ async def strike_all(
     """
     struck: list[str] = []
     began = time.monotonic()
+
+    async def strike(fault: Fault[P]) -> None:
+        at = time.monotonic()
+        seen = await fault.strike(pipeline)
+        struck.append(fault.name)
+        took = time.monotonic() - at
+        print(f"  {at - began:6.1f} s  {fault.name}: {seen} ({took:.1f} s)", flush=True)
+        await all_decided(pipeline)
+
     await pipeline.start()
     async with calling(pipeline.gateways):
         await all_decided(pipeline)
         for gateway in pipeline.gateways:  # refusals before the first decision are no outage
             gateway.outages[:] = [[0.0, time.monotonic()]]
-        for fault in order(faults, pipeline.run.chance):
-            if len(struck) >= least and time.monotonic() - began >= seconds:
+        for place, fault in enumerate(order(faults, pipeline.run.chance)):
+            is_enough = place >= len(faults) and len(struck) >= least
+            if is_enough and time.monotonic() - began >= seconds:
                 break
-            for each in ([restart] if pipeline.is_tired() and restart else []) + [fault]:
-                at = time.monotonic()
-                seen = await each.strike(pipeline)
-                struck.append(each.name)
-                took = time.monotonic() - at
-                print(f"  {at - began:6.1f} s  {each.name}: {seen} ({took:.1f} s)", flush=True)
-                await all_decided(pipeline)
+            if restart and pipeline.is_tired():
+                await strike(restart)
+            await strike(fault)
     return struck
 
 

@@ -27,7 +27,7 @@ class Split:
         run: see there.
     """
 
-    name = "split"
+    name = "split:"
     ingest_key = INGEST_KEY
 
     def __init__(self, run: Run) -> None:

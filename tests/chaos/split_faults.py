@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from tests.chaos import moments
-from tests.chaos.faults import Fault, all_decided, clock_back, poison, send_old_events
+from tests.chaos.faults import Fault, all_decided, away, clock_back, poison, send_old_events
 from tests.chaos.split import Split
 from tests.tools.clickhouse_endpoint import Fault as StoreFault
 
@@ -36,7 +36,7 @@ async def kill_api(split: Split) -> str:
 
 async def kill_kafka(split: Split) -> str:
     await asyncio.to_thread(split.stack.kafka.kill)
-    await _away(split)
+    await away(split)
     await asyncio.to_thread(split.stack.kafka.start)
     await split.backend_ready()
     return f"for {split.run.away_seconds:.0f} s"
@@ -44,7 +44,7 @@ async def kill_kafka(split: Split) -> str:
 
 async def kill_store(split: Split) -> str:
     await asyncio.to_thread(split.stack.store.kill)
-    await _away(split)
+    await away(split)
     await asyncio.to_thread(split.stack.store.start)
     await split.backend_ready()
     return f"for {split.run.away_seconds:.0f} s"
@@ -110,7 +110,7 @@ async def kill_mid_spool_append(split: Split) -> str:
 async def slow_store(split: Split) -> str:
     """Every request to the store takes seconds longer."""
     await asyncio.to_thread(split.stack.store.fail, StoreFault(on="any", times=-1, before=1.5))
-    await _away(split)
+    await away(split)
     await asyncio.to_thread(split.stack.store.fail)
     return "1.5 s more for every request"
 
@@ -118,7 +118,7 @@ async def slow_store(split: Split) -> str:
 async def unsure_store(split: Split) -> str:
     """The store works and its answers get lost, so that nobody knows what was stored."""
     await asyncio.to_thread(split.stack.store.fail, StoreFault(on="insert", times=3, lose=True))
-    await _away(split)
+    await away(split)
     await asyncio.to_thread(split.stack.store.fail)
     return "answers of up to 3 inserts"
 
@@ -141,7 +141,7 @@ async def half_open(split: Split) -> str:
     names = {"ingest": stack.to_ingest, "kafka": stack.to_kafka, "store": stack.to_store}
     name = split.run.chance.choice(sorted(names))
     names[name].freeze()
-    await _away(split)
+    await away(split)
     await asyncio.to_thread(names[name].thaw)
     await split.backend_ready()
     return f"to {name}"
@@ -194,7 +194,7 @@ async def fill_log_disk(split: Split) -> str:
     """No byte more for Kafka, which ends of it; it is started again with room."""
     kafka = split.stack.kafka
     with moments.full_disk(kafka.pid):
-        await _away(split)
+        await away(split)
     died = not kafka.is_running
     await asyncio.to_thread(kafka.kill)
     await asyncio.to_thread(kafka.start)
@@ -205,24 +205,17 @@ async def fill_log_disk(split: Split) -> str:
 async def fill_store_disk(split: Split) -> str:
     """No byte more for the store."""
     with moments.full_disk(split.stack.store.pid):
-        await _away(split)
+        await away(split)
     await split.backend_ready()
     return f"for {split.run.away_seconds:.0f} s"
 
 
-async def _away(split: Split) -> None:
-    until = time.monotonic() + split.run.away_seconds
-    await all_decided(split)
-    while time.monotonic() < until:
-        await all_decided(split)
-
-
 _AGAIN = "started again"
 FAULTS: list[Fault[Split]] = [
-    Fault("kill decision point", "SIGKILL", _AGAIN, kill_decision_point),
+    Fault("kill decision point", "SIGKILL", _AGAIN, kill_decision_point, bounded=False),
     Fault("kill ingest", "SIGKILL", _AGAIN, kill_ingest),
     Fault("kill processor", "SIGKILL one of two", _AGAIN, kill_processor),
-    Fault("kill api", "SIGKILL", _AGAIN, kill_api),
+    Fault("kill api", "SIGKILL", _AGAIN, kill_api, bounded=False),
     Fault("kill Kafka", "SIGKILL, away for a while", _AGAIN, kill_kafka),
     Fault("kill store", "SIGKILL, away for a while", _AGAIN, kill_store),
     Fault(
@@ -236,12 +229,14 @@ FAULTS: list[Fault[Split]] = [
         "SIGKILL the store when some days' parts are there",
         _AGAIN,
         kill_mid_days,
+        bounded=False,
     ),
     Fault(
         "kill amid a spool append",
         "ingest away, SIGKILL with a transaction half written",
         _AGAIN,
         kill_mid_spool_append,
+        bounded=False,
     ),
     Fault("slow store", "each request waits", "no more", slow_store),
     Fault("unsure store", "answers lost after the insert", "no more", unsure_store),
@@ -249,9 +244,15 @@ FAULTS: list[Fault[Split]] = [
     Fault("half-open connections", "nothing is relayed", "reset", half_open),
     Fault("rebalance", "one processor comes, one goes", "the rest share", rebalance),
     Fault("zombie processor", "SIGSTOP beyond the session", "SIGCONT", zombie),
-    Fault("fill spools' disk", "RLIMIT_FSIZE 0", "the limit goes", fill_spool_disk),
+    Fault("fill spools' disk", "RLIMIT_FSIZE 0", "the limit goes", fill_spool_disk, bounded=False),
     Fault("fill log's disk", "RLIMIT_FSIZE 0", _AGAIN, fill_log_disk),
     Fault("fill store's disk", "RLIMIT_FSIZE 0", "the limit goes", fill_store_disk),
-    Fault("clock back", "an hour, for all Python processes", "forward again", clock_back),
+    Fault(
+        "clock back",
+        "an hour, for all Python processes",
+        "forward again",
+        clock_back,
+        bounded=False,
+    ),
     Fault("poison", "records straight into the log", "they are set aside", poison),
 ]

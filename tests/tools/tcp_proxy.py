@@ -31,7 +31,7 @@ class TcpProxy:
 
     def cut(self) -> int:
         """Reset every connection; new ones are welcome. How many there were."""
-        return self._run(self._cut())
+        return int(self._run(self._cut()))
 
     def freeze(self) -> None:
         """Relay nothing more: connections stay open, new ones too, and nobody answers."""
