@@ -210,10 +210,29 @@ async def _api(wired: Wired) -> Unit:
         runtime_ping=access.ping,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
-        retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
+        retention=_retention(settings),
     )
     wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
+
+
+async def _directory_watch(wired: Wired) -> Unit:
+    """Beside the api, for on one machine nothing else records what changes."""
+    from backend.history.watch import DirectoryWatch
+
+    settings = wired.settings
+    return DirectoryWatch(
+        _path(settings.access_url, "ACCESS_URL", "dir"),
+        open_log=wired.event_log,
+        store=await wired.event_store(),
+        clock=time.time,
+        new_id=lambda: str(uuid_utils.uuid7()),
+        retention=_retention(settings),
+    )
+
+
+def _retention(settings: Settings) -> timedelta | None:
+    return timedelta(days=settings.retention_days) if settings.retention_days else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +276,8 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
             alone=len(names) == 1,
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
+        if "api" in names:
+            units.append(await _directory_watch(wired))
         units += [*token_keys, _operations(wired, names)]
         await run_units(units, stop, settings.drain_seconds)
 

@@ -1,0 +1,62 @@
+"""What must be recorded, so that the history says what stands in the directory. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from backend.history.folder import Reading, Standing
+from extauthz.core.governance import Action, Change, Key, server_of
+from extauthz.core.history import Recorded
+from extauthz.core.writing import Object
+
+ACTOR: Final = "file"  # nobody knows whose editor it was
+
+
+def differences(
+    recorded: Mapping[Key, Recorded], reading: Reading, confirm_before: float
+) -> Iterator[Change]:
+    """Changes from what was last recorded to what stands there now.
+
+    What was recorded of a file that is broken now still counts, as it does at the decision
+    point; where an object stands twice, all stays as it was.
+
+    Args:
+        recorded: the last change of each object.
+        confirm_before: objects that were last told before this time (seconds since the epoch)
+            are told again.
+    """
+    if reading.is_ambiguous:
+        return
+    for key in sorted(recorded.keys() | reading.objects.keys()):
+        last, standing = recorded.get(key), reading.objects.get(key)
+        before = last.change.after if last else None
+        if standing is None:
+            is_kept = last is not None and last.change.file in reading.broken
+            if last is not None and not is_kept and last.change.action is not Action.DELETED:
+                yield _change(key, Action.DELETED, before, None, last.change)
+        elif last is None or last.change.action is Action.DELETED:
+            yield _change(key, Action.CREATED, None, standing)
+        elif before != standing.written:
+            yield _change(key, Action.CHANGED, before, standing)
+        elif last.at < confirm_before or last.change.file != standing.file:
+            yield _change(key, Action.CONFIRMED, before, standing)
+
+
+def _change(
+    key: Key,
+    action: Action,
+    before: Object | None,
+    standing: Standing | None,
+    last: Change | None = None,
+) -> Change:
+    after = standing.written if standing else None
+    known = after or before
+    return Change(
+        key=key,
+        action=action,
+        actor=ACTOR,
+        server=server_of(known) if known else last.server if last else "",
+        before=before,
+        after=after,
+        file=standing.file if standing else "",
+        modified_at=standing.modified_at if standing else "",
+    )
