@@ -70,28 +70,13 @@ def _once(
     wiring: Wiring, pid: int, url: str, size: int, lines: Path, filled: Path, seconds: float
 ) -> Ingest:
     own, broker = usage([pid]), usage(wiring.broker)
-    load = run_child(
-        "load",
-        url,
-        KEY,
-        lines,
-        *("--size", size),
-        *("--connections", CONNECTIONS[size]),
-        *("--seconds", seconds),
-    )
+    given = ["--size", size, "--seconds", seconds]
+    load = run_child("load", url, KEY, lines, *given, "--connections", CONNECTIONS[size])
     events = load["events"]
     cpu = per_million(usage([pid]).cpu_seconds - own.cpu_seconds, events)
     broker_cpu = per_million(usage(wiring.broker).cpu_seconds - broker.cpu_seconds, events)
-    bare = run_child(
-        "bare",
-        "append",
-        filled,
-        wiring.log(f"bare-{size}"),
-        *("--size", size),
-        *("--at-once", CONNECTIONS[size]),
-        *("--seconds", seconds),
-        *_charge(wiring.broker),
-    )
+    given += ["--at-once", CONNECTIONS[size], *_charge(wiring.broker)]
+    bare = run_child("bare", "append", filled, wiring.log(f"bare-{size}"), *given)
     bare_cpu = per_million(bare["cpu_seconds"], bare["events"])
     bare_broker_cpu = per_million(bare["charged_seconds"], bare["events"])
     rate, bare_rate = events / load["seconds"], bare["events"] / bare["seconds"]
