@@ -3,7 +3,8 @@
 Claims that are read beside `iss`, `aud`, `exp`, `nbf`, `iat`:
 
     sub                  names the principal: `oidc:<sub>`
-    email                counts in ADMIN_USERS where `email_verified` is true
+    email                counts, as `sub` does, in ADMIN_USERS and as the human who called a tool;
+                         where `email_verified` is true
     sentinel_namespaces  where a user reads and governs: a list; `*` alone is everywhere
     sentinel_scopes      a list instead of a user's read and govern; the one way to `ingest`
     sentinel_servers     the only servers (`namespace/name`) whose events it may send
@@ -56,14 +57,14 @@ class OidcRules:
             raise BadToken("the token names nobody (sub)")
         if len(subject.encode()) > MAX_SUBJECT_BYTES:
             raise BadToken(f"claim sub is longer than {MAX_SUBJECT_BYTES} bytes")
-        name = NAME_PREFIX + subject
-        email = claims.get("email") if claims.get("email_verified") is True else None
-        if subject in self.admins or (isinstance(email, str) and email in self.admins):
-            return Principal(name, ADMIN)
-        return _user(name, claims)
+        claimed = claims.get("email") if claims.get("email_verified") is True else None
+        email = claimed if isinstance(claimed, str) else ""
+        if subject in self.admins or (email and email in self.admins):
+            return Principal(NAME_PREFIX + subject, ADMIN, subject=subject, email=email)
+        return _user(subject, email, claims)
 
 
-def _user(name: str, claims: Mapping[str, Any]) -> Principal:
+def _user(subject: str, email: str, claims: Mapping[str, Any]) -> Principal:
     scopes = USER
     if "sentinel_scopes" in claims:
         listed = _texts(claims, "sentinel_scopes")
@@ -75,7 +76,8 @@ def _user(name: str, claims: Mapping[str, Any]) -> Principal:
         reach, origins = bounds(namespaces, _texts(claims, "sentinel_servers"), "sentinel_")
     except Invalid as error:
         raise BadToken(f"claim {error.field}: {error.problem}") from None
-    return Principal(name, scopes, reach, origins)
+    name = NAME_PREFIX + subject
+    return Principal(name, scopes, reach, origins, subject=subject, email=email)
 
 
 def _texts(claims: Mapping[str, Any], name: str) -> list[str]:

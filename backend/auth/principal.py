@@ -52,6 +52,8 @@ class Principal:
         namespaces: where the scopes other than `ingest` reach; None means everywhere.
         origins: whose events it may send; None means anybody's.
         component: of which component it is the own credential.
+        subject, email: a token's `sub`, and its e-mail address where that is verified; empty
+            for keys, which stand for nobody.
     """
 
     name: str
@@ -59,6 +61,13 @@ class Principal:
     namespaces: frozenset[str] | None = None
     origins: Origins | None = None
     component: Component | None = None
+    subject: str = ""
+    email: str = ""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it may do everything, everywhere, but for sending events."""
+        return self.namespaces is None and self.scopes >= frozenset(Scope) - {Scope.INGEST}
 
     def require(self, scope: Scope) -> None:
         """Raises Forbidden unless this principal has `scope`."""

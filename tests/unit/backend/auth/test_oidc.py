@@ -102,7 +102,9 @@ def test_whom_a_token_stands_for(
 ) -> None:
     """Admins by subject or verified address; else by claims; nobody may ingest by role."""
     found = tokens.verify([running.sign(running.claims(**claims))])
-    assert found == Principal(f"oidc:{claims['sub']}", *expected)
+    email = claims["email"] if claims.get("email_verified") is True else ""
+    named = {"subject": claims["sub"], "email": email if isinstance(email, str) else ""}
+    assert found == Principal(f"oidc:{claims['sub']}", *expected, **named)
 
 
 async def test_a_token_as_issued(running: Provider, tokens: Tokens) -> None:
