@@ -27,6 +27,7 @@ from extauthz.core.errors import SentinelError
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
+EventKey = tuple[str, str]  # producer and event_id: nobody's event is another's copy
 
 EVENT_TIMES_END: Final = 4_291_747_200  # 2106-01-01; the store's minutes end in 2106
 
@@ -359,21 +360,21 @@ class EventStore(Protocol):
             Damaged: it cannot go on.
         """
 
-    def known_event_ids(
-        self, event_ids: Sequence[str], since: datetime, until: datetime
-    ) -> frozenset[str]:
-        """Which of these ids are stored, among events of that time; spelt as they were asked."""
+    def known_events(
+        self, events: Sequence[EventKey], since: datetime, until: datetime
+    ) -> frozenset[EventKey]:
+        """Which of these are stored, among events of that time; spelt as they were asked."""
 
-    def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
-        """Ids of stored events that came marked as resent, from that partition and time on.
+    def resent_events(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[EventKey]:
+        """Stored events that came marked as resent, from that partition and time on.
 
-        In the usual spelling, lower case with dashes.
+        Ids in the usual spelling, lower case with dashes.
 
         An original that arrives after its marked copy is told by them.
         """
 
     def duplicates(self, since: datetime) -> int:
-        """Rows beyond the first of each event_id; anything but 0 is a fault."""
+        """Rows beyond the first of a producer's event_id; anything but 0 is a fault."""
 
     def gateway_runs(
         self, since: datetime, until: datetime, gateway_start: str = ""

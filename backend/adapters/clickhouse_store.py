@@ -5,7 +5,7 @@ the same engine. chDB opens one path at a time, in one process, never after a fo
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, Final
@@ -27,7 +27,7 @@ from backend.adapters.clickhouse_client import (
     translated,
 )
 from backend.adapters.clickhouse_schema import Schema, shipped
-from backend.ports import GatewayRun, Hole, SchemaChange, StoredEvent
+from backend.ports import EventKey, GatewayRun, Hole, SchemaChange, StoredEvent
 from extauthz.core.errors import Retryable
 
 INSERT_SECONDS: Final = 30  # tens of times what a batch takes; a hung server is Retryable
@@ -51,16 +51,16 @@ _PRESENT: Final = (
     " AND log_offset BETWEEN {first:UInt64} AND {last:UInt64}"
 )
 _KNOWN: Final = (
-    f"SELECT event_id FROM events WHERE event_id IN {{ids:Array(UUID)}} AND {_SINCE}"
+    f"SELECT producer, event_id FROM events WHERE event_id IN {{ids:Array(UUID)}} AND {_SINCE}"
     " AND event_time <= fromUnixTimestamp64Milli({until:Int64})"
 )
-_RESENT: Final = f"SELECT event_id FROM events WHERE resent AND {_PARTITION} AND {_SINCE}"
+_RESENT: Final = f"SELECT producer, event_id FROM events WHERE resent AND {_PARTITION} AND {_SINCE}"
 _OUTCOMES: Final = (
     f"SELECT outcome_of, payload FROM events WHERE outcome_of IN {{ids:Array(String)}} AND {_SINCE}"
 )
 _DUPLICATES: Final = (
     "SELECT sum(copies) FROM"
-    f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY event_id)"
+    f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY producer, event_id)"
 )
 _ENCODER: Final = msgspec.json.Encoder()
 _INSERT_SETTINGS: Final = {
@@ -159,24 +159,24 @@ class ClickHouseStore:
                 self._parts.check()
         self._in_doubt = False
 
-    def known_event_ids(
-        self, event_ids: Sequence[str], since: datetime, until: datetime
-    ) -> frozenset[str]:
-        asked = {event_id: id_ for event_id in event_ids if (id_ := _uuid(event_id))}
-        ids = sorted(set(asked.values()))
-        found: set[str] = set()
+    def known_events(
+        self, events: Sequence[EventKey], since: datetime, until: datetime
+    ) -> frozenset[EventKey]:
+        asked = {key: (key[0], id_) for key in events if (id_ := _uuid(key[1]))}
+        ids = sorted({id_ for _, id_ in asked.values()})
+        found: set[EventKey] = set()
         for first in range(0, len(ids), IDS_AT_ONCE):
             given = {
                 "ids": ids[first : first + IDS_AT_ONCE],
                 "since": milliseconds(since),
                 "until": milliseconds(until),
             }
-            found.update(str(event_id) for (event_id,) in self._query(_KNOWN, given))
-        return frozenset(event_id for event_id, id_ in asked.items() if id_ in found)
+            found.update(_keys(self._query(_KNOWN, given)))
+        return frozenset(key for key, stored in asked.items() if stored in found)
 
-    def resent_ids(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[str]:
+    def resent_events(self, topic_id: UUID, partition: int, since: datetime) -> frozenset[EventKey]:
         given = {"topic": str(topic_id), "partition": partition, "since": milliseconds(since)}
-        return frozenset(str(event_id) for (event_id,) in self._query(_RESENT, given))
+        return frozenset(_keys(self._query(_RESENT, given)))
 
     def duplicates(self, since: datetime) -> int:
         ((count,),) = self._query(_DUPLICATES, {"since": milliseconds(since)})
@@ -260,6 +260,10 @@ class ClickHouseStore:
                 sql, parameters=dict(given), settings=dict(QUERY_SETTINGS)
             ).result_rows
             return rows
+
+
+def _keys(rows: Sequence[Sequence[Any]]) -> Iterator[EventKey]:
+    return ((str(producer), str(event_id)) for producer, event_id in rows)
 
 
 def _uuid(text: str) -> str:

@@ -150,44 +150,55 @@ def test_last_offset_is_the_greatest(store: EventStore, topic: UUID) -> None:
     assert store.last_offset(topic, 1) == 7
 
 
-def test_known_event_ids(store: EventStore, topic: UUID) -> None:
-    """Ids are looked up among the events of a time, both ends included."""
+def keys_of(*numbers: int, producer: str = "") -> set[tuple[str, str]]:
+    return {(producer, id_of(number)) for number in numbers}
+
+
+def test_known_events(store: EventStore, topic: UUID) -> None:
+    """Ids are looked up among a producer's events of a time, both ends included."""
     store.insert([event(topic, 1), event(topic, 2)])
-    asked = [id_of(1), id_of(3)]
-    assert store.known_event_ids(asked, NOON - DAY, NOON + DAY) == {id_of(1)}
+    asked = [*keys_of(1), *keys_of(3)]
+    assert store.known_events(asked, NOON - DAY, NOON + DAY) == keys_of(1)
     at = NOON + timedelta(milliseconds=1)
-    assert store.known_event_ids(asked, at, at) == {id_of(1)}
-    assert store.known_event_ids(asked, NOON - 2 * DAY, NOON - DAY) == frozenset()
-    assert store.known_event_ids([], NOON, NOON) == frozenset()
-    many = [id_of(n) for n in range(5000)]
-    assert store.known_event_ids(many, NOON - DAY, NOON + DAY) == {id_of(1), id_of(2)}
+    assert store.known_events(asked, at, at) == keys_of(1)
+    assert store.known_events(asked, NOON - 2 * DAY, NOON - DAY) == frozenset()
+    assert store.known_events([], NOON, NOON) == frozenset()
+    many = [*keys_of(*range(5000))]
+    assert store.known_events(many, NOON - DAY, NOON + DAY) == keys_of(1, 2)
+    others = [*keys_of(1, producer="p")]
+    assert store.known_events(others, NOON - DAY, NOON + DAY) == frozenset()
 
 
 def test_an_id_is_known_however_it_is_spelt(store: EventStore, topic: UUID) -> None:
     """The same UUID in capitals is the same id; what is no UUID is unknown."""
     store.insert([event(topic, 10, event_id=id_of(10).upper())])
-    asked = [id_of(10), id_of(10).upper(), id_of(10).replace("-", ""), "nonsense"]
-    assert store.known_event_ids(asked, NOON - DAY, NOON + DAY) == set(asked[:3])
+    ids = [id_of(10), id_of(10).upper(), id_of(10).replace("-", ""), "nonsense"]
+    asked = [("", event_id) for event_id in ids]
+    assert store.known_events(asked, NOON - DAY, NOON + DAY) == set(asked[:3])
     assert store.recent(1, NONE)[0].event_id == id_of(10)
 
 
-def test_resent_ids(store: EventStore, topic: UUID) -> None:
+def test_resent_events(store: EventStore, topic: UUID) -> None:
     """Only marked events, of that partition and time on."""
     store.insert([event(topic, 1), event(topic, 2, resent=True)])
     store.insert([event(topic, 3, resent=True, log_partition=1)])
     store.insert([event(topic, 4, resent=True, event_time=NOON - 2 * DAY)])
-    assert store.resent_ids(topic, 0, NOON - DAY) == {id_of(2)}
-    assert store.resent_ids(topic, 0, NOON - 3 * DAY) == {id_of(2), id_of(4)}
+    store.insert([event(topic, 5, resent=True, producer="p")])
+    recent = keys_of(2) | keys_of(5, producer="p")
+    assert store.resent_events(topic, 0, NOON - DAY) == recent
+    assert store.resent_events(topic, 0, NOON - 3 * DAY) == recent | keys_of(4)
 
 
 def test_duplicates_are_counted(store: EventStore, topic: UUID) -> None:
-    """Rows beyond the first of each event_id, wherever they lie."""
+    """Rows beyond the first of a producer's event_id, wherever they lie."""
     store.insert([event(topic, 1), event(topic, 2)])
     assert store.duplicates(NOON) == 0
     store.insert([event(topic, 3, event_id=id_of(1)), event(topic, 4, event_id=id_of(1))])
     store.insert([event(topic, 5, event_id=id_of(2), event_time=NOON + DAY)])
     assert store.duplicates(NOON) == 3
     assert store.duplicates(NOON + DAY / 2) == 0
+    store.insert([event(topic, 6, event_id=id_of(1), producer="p")])
+    assert store.duplicates(NOON) == 3
 
 
 def numbered(topic: UUID, sequence: int, at: datetime, **members: object) -> StoredEvent:

@@ -188,6 +188,27 @@ async def test_a_copy_in_the_part_that_was_stored(log: SqliteLog, store: ClickHo
     assert ids(store) == ["a"]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_nobody_hides_an_event_behind_its_id(
+    log: SqliteLog, store: ClickHouseStore, is_first: bool
+) -> None:
+    """Another producer's event of the same id, marked or not, earlier or later, is another one."""
+    forged = [Message(envelope(name, producer="rival", resent=True)) for name in ("a", "b")]
+    own = [
+        Message(envelope("a", producer="own")),
+        Message(envelope("b", producer="own", resent=True)),
+    ]
+    for batch in (forged, own) if is_first else (own, forged):
+        await log.append(batch)
+        await drained(log, store)
+    assert sorted((e.producer, name_of(e.event_id)) for e in store.recent(9, NONE)) == [
+        ("own", "a"),
+        ("own", "b"),
+        ("rival", "a"),
+        ("rival", "b"),
+    ]
+
+
 async def test_an_unmarked_twin_is_kept(log: SqliteLog, store: ClickHouseStore) -> None:
     """Nothing marks them as the same event, so both are the record of what came."""
     await log.append([Message(envelope("a")), Message(envelope("a"))])
