@@ -20,9 +20,9 @@ import orjson
 from backend.cli.console import FAILED, json_option
 from extauthz.core.compile import compile_document, load_document
 from extauthz.core.decide import Snapshot
-from extauthz.core.decision import Decision, ObjectRef, PolicyFacts
+from extauthz.core.decision import Decision, PolicyFacts
 from extauthz.core.errors import Invalid
-from extauthz.core.explain import Outcome, Step, explain
+from extauthz.core.explain import explain, told
 from extauthz.core.fields import Fields
 from extauthz.core.request import NOBODY, Call, Identity, Kind, Request
 from extauthz.core.strictjson import Refused, parse
@@ -106,11 +106,11 @@ def answer(line: bytes, fallback: Snapshot, clock: float) -> tuple[bytes, bool]:
         return _error({"id": members["id"]} if "id" in members else {}, error)
     snapshot = _snapshot(members["policy"]) if "policy" in members else fallback
     decision = asked.decide(snapshot, now)
-    told = {"id": members["id"]} if "id" in members else {}
-    told |= describe(decision, explain(snapshot.policy, decision, now))
+    answered = {"id": members["id"]} if "id" in members else {}
+    answered |= told(decision, explain(snapshot.policy, decision, now))
     if snapshot.policy is None:
-        told["fault"] = snapshot.fault
-    return orjson.dumps(told, default=str), False
+        answered["fault"] = snapshot.fault
+    return orjson.dumps(answered, default=str), False
 
 
 def read_line(line: bytes) -> dict[str, Any]:
@@ -154,35 +154,6 @@ def read_asked(members: dict[str, Any]) -> Asked:
         tool=known.pop("tool"),
     )
     return Asked(call=call, identity=Identity(**known), peer=peer)
-
-
-def describe(decision: Decision, steps: list[Step]) -> dict[str, Any]:
-    """A decision and its explanation as JSON types."""
-    trust = decision.trust
-    told: dict[str, Any] = {"effect": decision.effect.value, "reason": decision.reason.value}
-    if decision.would:
-        would = decision.would
-        told["would"] = {"effect": would.effect.value, "reason": would.reason.value}
-    return told | {
-        "trust": {
-            "required": trust.required,
-            "admin": trust.admin,
-            "consented": trust.consented,
-            "effective": trust.effective,
-        },
-        "grant": _ref(decision.grant),
-        "session": _ref(decision.session),
-        "explanation": [
-            {
-                "row": step.row,
-                "condition": step.condition,
-                "outcome": step.outcome.value,
-                "detail": step.detail,
-            }
-            for step in steps
-            if step.outcome is not Outcome.SKIPPED
-        ],
-    }
 
 
 def _http(value: object, peer: str | None) -> Request:
@@ -253,8 +224,8 @@ def _compiled(raw: bytes) -> Snapshot:
 
 
 def _error(head: dict[str, Any], error: Invalid) -> tuple[bytes, bool]:
-    told = {"field": error.field, "problem": error.problem, "mend": error.mend}
-    return json.dumps(head | {"error": told}).encode(), True
+    why = {"field": error.field, "problem": error.problem, "mend": error.mend}
+    return json.dumps(head | {"error": why}).encode(), True
 
 
 def _id_of(line: bytes) -> dict[str, Any]:
@@ -264,7 +235,3 @@ def _id_of(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return {"id": value["id"]} if isinstance(value, dict) and "id" in value else {}
-
-
-def _ref(found: ObjectRef | None) -> dict[str, str] | None:
-    return {"namespace": found.namespace, "name": found.name} if found else None

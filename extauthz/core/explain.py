@@ -3,10 +3,11 @@
 Only grants that match the caller are named: nobody else's grant ever shows.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
-from extauthz.core.decision import Decision, Effect
+from extauthz.core.decision import Decision, Effect, ObjectRef
 from extauthz.core.evaluate import weigh_grant
 from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool, order
 from extauthz.core.reasons import Reason
@@ -33,6 +34,20 @@ class Step:
     detail: str = ""
 
 
+def told(decision: Decision, steps: list[Step]) -> dict[str, Any]:
+    """A decision and the rows up to the one that decided, as JSON types."""
+    said: dict[str, Any] = {"effect": decision.effect.value, "reason": decision.reason.value}
+    if decision.would:
+        would = decision.would
+        said["would"] = {"effect": would.effect.value, "reason": would.reason.value}
+    return said | {
+        "trust": asdict(decision.trust),
+        "grant": _named(decision.grant),
+        "session": _named(decision.session),
+        "explanation": [asdict(step) for step in steps if step.outcome is not Outcome.SKIPPED],
+    }
+
+
 def explain(policy: Policy | None, decision: Decision, now: float) -> list[Step]:
     """Tell `decision`, which `policy` made at `now`, as the rows of the decision table.
 
@@ -55,6 +70,10 @@ def explain(policy: Policy | None, decision: Decision, now: float) -> list[Step]
     if policy and decision.call.is_tool_call and reason in _ABOUT_GRANTS:
         steps += _grants(policy, decision, now)
     return steps
+
+
+def _named(found: ObjectRef | None) -> dict[str, str] | None:
+    return {"namespace": found.namespace, "name": found.name} if found else None
 
 
 _ABOUT_GRANTS = frozenset(
