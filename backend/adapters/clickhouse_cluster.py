@@ -58,9 +58,10 @@ def _on(text: str, match: re.Match[str], table: str, cluster: str) -> str:
 
 
 def _distributed(table: str, cluster: str) -> str:
-    # By event: any number of shards shares the load evenly, and a copy meets its first there.
+    # The rows of one gateway's start lie together, so that their columns repeat; what has
+    # none is spread. A copy meets its first either way.
+    key = "if(empty(gateway_start), toString(event_id), toString(gateway_start))"
     return (
         f"CREATE TABLE IF NOT EXISTS {table}{on_cluster(cluster)} AS {table}_local\n"
-        f"ENGINE = Distributed('{cluster}', currentDatabase(), {table}_local,"
-        " cityHash64(event_id))"
+        f"ENGINE = Distributed('{cluster}', currentDatabase(), {table}_local, cityHash64({key}))"
     )

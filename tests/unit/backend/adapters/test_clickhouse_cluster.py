@@ -41,7 +41,8 @@ def test_a_table_becomes_a_replicated_and_a_distributed_one() -> None:
     assert "ENGINE = MergeTree" not in local
     assert everywhere == (
         "CREATE TABLE IF NOT EXISTS events ON CLUSTER `prod` AS events_local\n"
-        "ENGINE = Distributed('prod', currentDatabase(), events_local, cityHash64(event_id))"
+        "ENGINE = Distributed('prod', currentDatabase(), events_local, cityHash64("
+        "if(empty(gateway_start), toString(event_id), toString(gateway_start))))"
     )
 
 
