@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import BufferSettings, ExtAuthz
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
@@ -26,6 +27,14 @@ from envoy_bootstrap.replies import rpc_replies
 from envoy_bootstrap.typed import seconds
 
 _SERVER = "mcp-server"
+# What no decision rests on stays away from it: each header costs both sides. Not on the list is
+# whatever could carry identity, a token or meaning. Method, path and host travel beside these.
+UNASKED_HEADERS = (
+    *(":authority", ":method", ":path", ":scheme"),
+    *("accept", "accept-encoding", "accept-language", "content-length", "user-agent"),
+    *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"),
+    *("x-envoy-external-address", "x-forwarded-for", "x-forwarded-proto"),
+)
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -61,6 +70,9 @@ def _ext_authz(options: SidecarOptions) -> HttpFilter:
         # The default, 403, would hide an outage as a denial.
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         encode_raw_headers=True,
+        disallowed_headers=ListStringMatcher(
+            patterns=[StringMatcher(exact=name) for name in UNASKED_HEADERS]
+        ),
         validate_mutations=True,
         clear_route_cache=False,
     )
