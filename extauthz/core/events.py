@@ -1,10 +1,10 @@
 """The audit event: its envelope, the payload of a call, and what ingest accepts."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-import orjson
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
@@ -13,6 +13,8 @@ from extauthz.core.value import value
 
 MAX_NAME_BYTES = 256  # identities and tool names in events
 MAX_PATH_BYTES = 1024
+
+_JSON = msgspec.json.Encoder()
 
 
 class EventType(StrEnum):
@@ -30,8 +32,7 @@ class EventType(StrEnum):
 INTERNAL_TYPES = frozenset(EventType) - {EventType.REQUEST}
 
 
-@value(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What travels to ingest and lies in the log.
 
     Args:
@@ -40,28 +41,23 @@ class Envelope:
         trace_id: W3C trace id; empty when not traced.
         source: producer's name, such as `mcp-proxy`.
         event_type: see `EventType`.
-        payload: a JSON object.
+        payload: what JSON writes as an object; the last member, so that it can be added to.
     """
 
     event_id: str
     timestamp: str
+    trace_id: str = ""
     source: str
     event_type: str
-    payload: Mapping[str, Any]
-    trace_id: str = ""
+    payload: object
 
     def to_json(self) -> bytes:
-        """One line of JSON, without a line end."""
-        payload = self.payload
-        members: dict[str, Any] = {"event_id": self.event_id, "timestamp": self.timestamp}
-        if self.trace_id:
-            members["trace_id"] = self.trace_id
-        members |= {
-            "source": self.source,
-            "event_type": self.event_type,
-            "payload": payload if type(payload) is dict else dict(payload),
-        }
-        return orjson.dumps(members)
+        """One line of JSON, without a line end.
+
+        Raises:
+            TypeError, UnicodeError: it holds what JSON cannot, such as a lone surrogate.
+        """
+        return _JSON.encode(self)
 
 
 @value(frozen=True, slots=True)
@@ -79,6 +75,9 @@ class Asked:
     path: str
     request_id: str = ""
     trace_id: str = ""
+
+
+Decided = tuple[Asked, Decision]
 
 
 @value(frozen=True, slots=True)
@@ -106,58 +105,111 @@ def cap(name: str, max_bytes: int = MAX_NAME_BYTES) -> str:
     return name.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
-def call_payload(decision: Decision, asked: Asked) -> dict[str, Any]:
-    """The payload of `mcp.request`, without outcome, gateway and sequence.
+class CallPayload(msgspec.Struct, omit_defaults=True):
+    """The payload of `mcp.request`: members that are always there, then those that are known."""
 
-    Fields that are always there come first, then those that are known.
-    """
-    policy, identity, call = decision.policy, decision.identity, decision.call
-    payload: dict[str, Any] = {
-        "decision_id": decision.id,
-        "request_id": cap(asked.request_id),
-        "method": cap(asked.method),
-        "path": cap(asked.path, MAX_PATH_BYTES),
-        "server": policy.server,
-        "namespace": policy.namespace,
-        "cluster": policy.cluster,
-        "team_id": policy.team_id,
-        "human_id": cap(identity.human_id),
-        "agent_id": cap(identity.agent_id),
-        "subject_team_id": cap(identity.team_id),
-        "session_id": cap(identity.session_id),
-        "decision": decision.effect.value,
-        "reason": decision.reason.value,
-        "mode": policy.mode,
-        "policy_version": decision.policy_version or policy.version,
-        "policy_revision": policy.revision,
-    }
-    trust = decision.trust
-    for name, known in (
-        ("rpc_method", cap(call.method)),
-        ("tool_name", cap(call.tool)),
-        ("protocol_version", cap(call.protocol_version)),
-        ("arguments_digest", call.arguments_digest),
-        ("required_trust", trust.required),
-        ("admin_trust", trust.admin),
-        ("consented_trust", trust.consented),
-        ("effective_trust", trust.effective),
-        ("required_side_effect", decision.side_effect),
-        ("risk_level", decision.risk),
-    ):
-        if known:
-            payload[name] = known
-    if decision.grant:
-        payload["matched_grant"] = decision.grant.name
-        payload["matched_grant_namespace"] = decision.grant.namespace
-    if decision.session:
-        payload["matched_session"] = decision.session.name
-        payload["matched_session_namespace"] = decision.session.namespace
-    if decision.would:
-        payload["would_decision"] = decision.would.effect.value
-        payload["would_reason"] = decision.would.reason.value
-    if call.tool and not decision.tool_declared:
-        payload["tool_undeclared"] = True
-    return payload
+    decision_id: str
+    request_id: str
+    method: str
+    path: str
+    server: str
+    namespace: str
+    cluster: str
+    team_id: str
+    human_id: str
+    agent_id: str
+    subject_team_id: str
+    session_id: str
+    decision: str
+    reason: str
+    mode: str
+    policy_version: str
+    policy_revision: str
+    gateway: str
+    gateway_start: str
+    sequence: int
+    rpc_method: str = ""
+    tool_name: str = ""
+    tool_undeclared: bool = False
+    protocol_version: str = ""
+    arguments_digest: str = ""
+    required_trust: str = ""
+    admin_trust: str = ""
+    consented_trust: str = ""
+    effective_trust: str = ""
+    required_side_effect: str = ""
+    risk_level: str = ""
+    matched_grant: str = ""
+    matched_grant_namespace: str = ""
+    matched_session: str = ""
+    matched_session_namespace: str = ""
+    would_decision: str = ""
+    would_reason: str = ""
+    # How it ended, where that is known.
+    status: int | UnsetType = UNSET
+    latency_ms: float | UnsetType = UNSET
+    bytes_in: int | UnsetType = UNSET
+    bytes_out: int | UnsetType = UNSET
+    response_flags: str | UnsetType = UNSET
+
+    def end(self, outcome: Outcome) -> None:
+        """Add how the call ended."""
+        self.status = outcome.status
+        self.latency_ms = round(outcome.latency_ms, 3)
+        self.bytes_in, self.bytes_out = outcome.bytes_in, outcome.bytes_out
+        self.response_flags = outcome.response_flags
+
+
+def call_payload(
+    decision: Decision, asked: Asked, *, gateway: str, gateway_start: str, sequence: int
+) -> CallPayload:
+    """The payload of `mcp.request`, as long as the call has not ended."""
+    policy, identity, call, trust = (
+        decision.policy,
+        decision.identity,
+        decision.call,
+        decision.trust,
+    )
+    grant, session, would = decision.grant, decision.session, decision.would
+    return CallPayload(
+        decision_id=decision.id,
+        request_id=cap(asked.request_id),
+        method=cap(asked.method),
+        path=cap(asked.path, MAX_PATH_BYTES),
+        server=policy.server,
+        namespace=policy.namespace,
+        cluster=policy.cluster,
+        team_id=policy.team_id,
+        human_id=cap(identity.human_id),
+        agent_id=cap(identity.agent_id),
+        subject_team_id=cap(identity.team_id),
+        session_id=cap(identity.session_id),
+        decision=decision.effect.value,
+        reason=decision.reason.value,
+        mode=policy.mode,
+        policy_version=decision.policy_version or policy.version,
+        policy_revision=policy.revision,
+        gateway=gateway,
+        gateway_start=gateway_start,
+        sequence=sequence,
+        rpc_method=cap(call.method),
+        tool_name=cap(call.tool),
+        tool_undeclared=bool(call.tool) and not decision.tool_declared,
+        protocol_version=cap(call.protocol_version),
+        arguments_digest=call.arguments_digest,
+        required_trust=trust.required,
+        admin_trust=trust.admin,
+        consented_trust=trust.consented,
+        effective_trust=trust.effective,
+        required_side_effect=decision.side_effect,
+        risk_level=decision.risk,
+        matched_grant=grant.name if grant else "",
+        matched_grant_namespace=grant.namespace if grant else "",
+        matched_session=session.name if session else "",
+        matched_session_namespace=session.namespace if session else "",
+        would_decision=would.effect.value if would else "",
+        would_reason=would.reason.value if would else "",
+    )
 
 
 def outcome_payload(outcome: Outcome) -> dict[str, Any]:

@@ -42,8 +42,13 @@ def _instant(text: str) -> float | None:
 
 def format_instant(seconds: float) -> str:
     """Write seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    whole, thousandths = divmod(int(seconds * 1000), 1000)
+    return f"{_to_the_second(whole)}.{thousandths:03}Z"
+
+
+@lru_cache(maxsize=64)  # what is written down together happened together
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_duration(text: str, field: str) -> float:

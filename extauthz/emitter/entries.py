@@ -52,6 +52,7 @@ class Call:
         at: when, seconds since the epoch.
         since: when, seconds of the monotonic clock.
         asked, decision: what was asked and decided.
+        runs: it was let pass, and its end is not known yet.
         outcome: how it ended, once known.
         left: whether it is on its way already, so that an outcome comes too late.
         held: it may not leave yet: the disk has still to take it, or the decision changes.
@@ -63,6 +64,7 @@ class Call:
     since: float
     asked: Asked
     decision: Decision
+    runs: bool
     outcome: Outcome | None = None
     left: bool = False
     held: bool = False
@@ -128,34 +130,51 @@ class Encoder:
         """One line of JSON.
 
         Raises:
-            TypeError: the entry holds what JSON cannot, such as a lone surrogate.
+            TypeError, UnicodeError: the entry holds what JSON cannot, such as a lone surrogate.
         """
         if isinstance(entry, Call):
-            if entry.body:
-                return _with_outcome(entry.body, entry.outcome)
-            payload = call_payload(entry.decision, entry.asked)
-            if entry.outcome is not None:
-                payload |= outcome_payload(entry.outcome)
-            event_id, event_type = entry.decision.id, self._options.call_event_type
-            trace_id = entry.asked.trace_id
-        else:
-            payload = {
+            return self._encode_call(entry)
+        return self._envelope(
+            entry,
+            entry.event_id,
+            entry.event_type,
+            entry.trace_id,
+            {
                 "server": self._options.server,
                 "namespace": self._options.namespace,
                 "cluster": self._options.cluster,
                 **entry.payload,
-            }
-            event_id, event_type, trace_id = entry.event_id, entry.event_type, entry.trace_id
-        payload["gateway"] = self._options.gateway
-        payload["gateway_start"] = self._gateway_start
-        payload["sequence"] = entry.sequence
+                "gateway": self._options.gateway,
+                "gateway_start": self._gateway_start,
+                "sequence": entry.sequence,
+            },
+        )
+
+    def _encode_call(self, call: Call) -> bytes:
+        if call.body:
+            return _with_outcome(call.body, call.outcome)
+        payload = call_payload(
+            call.decision,
+            call.asked,
+            gateway=self._options.gateway,
+            gateway_start=self._gateway_start,
+            sequence=call.sequence,
+        )
+        if call.outcome is not None:
+            payload.end(call.outcome)
+        event_type = self._options.call_event_type
+        return self._envelope(call, call.decision.id, event_type, call.asked.trace_id, payload)
+
+    def _envelope(
+        self, entry: Call | Notice, event_id: str, event_type: str, trace_id: str, payload: object
+    ) -> bytes:
         return Envelope(
             event_id=event_id,
             timestamp=format_instant(entry.at),
+            trace_id=trace_id,
             source=self._options.source,
             event_type=event_type,
             payload=payload,
-            trace_id=trace_id,
         ).to_json()
 
 
