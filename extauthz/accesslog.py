@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 class OutcomeLog(Protocol):
     """Where outcomes go."""
 
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+    def outcome(self, decision_id: str, outcome: Outcome) -> object:
         """Join the outcome to its decision. Never blocks, never raises."""
 
 

@@ -1,7 +1,6 @@
 """The decision point's metrics, and the audit that counts what passes through it."""
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,11 +18,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from extauthz.core.decision import Decision, PolicyFacts
-from extauthz.core.events import Asked, Outcome
+from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.refusals import Refusal
 from extauthz.emitter import Counts
-from extauthz.server import Audit, Decided
+from extauthz.server import Audit
 from extauthz.sources.policies import Policies
 from extauthz.undecided import Tail, TailCause
 
@@ -95,55 +94,48 @@ class MeteredAudit(Collector):
     Args:
         audit: where they go.
         registry: where the metrics are found.
-        open_max: calls remembered until their outcome comes.
     """
 
-    def __init__(self, audit: Audit, registry: CollectorRegistry, open_max: int = 20_000) -> None:
-        self._audit, self._open_max = audit, open_max
-        self._open: OrderedDict[str, tuple[Labels, bool]] = OrderedDict()
-        # Of the allowed calls. Each is changed by one thread alone, so that none takes a lock:
-        # `_begun`, `_decided` and `_server` by the one that answers, the others by the event loop.
-        self._begun = self._finished = 0
-        self._facts = PolicyFacts()
-        self._server: Labels = ("", "", "", "")
+    def __init__(self, audit: Audit, registry: CollectorRegistry) -> None:
+        self._audit = audit
+        self._server: tuple[PolicyFacts, Labels] = (PolicyFacts(), ("",) * len(_SERVER))
+        # Each is written by one thread alone, so that none takes a lock: the one that answers
+        # counts decisions, the event loop's counts ends.
         self._decided: dict[tuple[Labels, str], int] = {}
         self._ended: dict[tuple[Labels, int], _Ended] = {}
         registry.register(self)
 
     def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Pass on, and count what was decided in the end."""
-        decisions = self._audit.record(decided)
+        decisions, counts = self._audit.record(decided), self._decided
         for (asked, _), decision in zip(decided, decisions, strict=True):
-            self._count(asked, decision)
+            key = self._labels(asked, decision), decision.reason
+            counts[key] = counts.get(key, 0) + 1
         return decisions
 
-    def _count(self, asked: Asked, decision: Decision) -> None:
+    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
+        """Pass on, and count how the call ended."""
+        decided = self._audit.outcome(decision_id, outcome)
+        if decided is not None:
+            key = self._labels(*decided), outcome.status
+            ended = self._ended.get(key)
+            if ended is None:
+                ended = self._ended[key] = _Ended()
+            ended.take(outcome)
+        return decided
+
+    def _labels(self, asked: Asked, decision: Decision) -> Labels:
         policy, method, rpc = decision.policy, asked.method, decision.call.method
-        if policy is not self._facts:
-            self._facts = policy
-            self._server = (policy.namespace, policy.server, policy.cluster, policy.team_id)
-        labels = (
-            *self._server,
+        facts, server = self._server
+        if policy is not facts:
+            server = (policy.namespace, policy.server, policy.cluster, policy.team_id)
+            self._server = policy, server
+        return (
+            *server,
             method if method in _HTTP else "other",
             rpc if rpc in _RPC else "other",
-            decision.effect.value,
+            decision.effect,
         )
-        key = labels, decision.reason.value
-        self._decided[key] = self._decided.get(key, 0) + 1
-        self._remember(decision, labels)
-
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
-        """Pass on, and count how the call ended."""
-        self._audit.outcome(decision_id, outcome)
-        labels, allowed = self._open.pop(decision_id, (None, False))
-        if labels is None:
-            return
-        self._finished += allowed
-        key = labels, outcome.status
-        ended = self._ended.get(key)
-        if ended is None:
-            ended = self._ended[key] = _Ended()
-        ended.take(outcome)
 
     def collect(self) -> Iterator[Metric]:
         """All of it, as of now."""
@@ -163,17 +155,6 @@ class MeteredAudit(Collector):
             bytes_in.add_metric(found, ended.bytes_in)
             bytes_out.add_metric(found, ended.bytes_out)
         yield from (requests, duration, bytes_in, bytes_out)
-        yield _gauge(
-            Name.INFLIGHT, "Allowed calls that have not ended.", self._begun - self._finished
-        )
-
-    def _remember(self, decision: Decision, labels: Labels) -> None:
-        allowed = decision.allowed
-        self._open[decision.id] = (labels, allowed)
-        self._begun += allowed
-        if len(self._open) > self._open_max:
-            _, (_, allowed) = self._open.popitem(last=False)
-            self._begun -= allowed
 
 
 class StateCollector(Collector):
@@ -249,6 +230,7 @@ def _emitter(counts: Counts) -> Iterator[Metric]:
     faults = CounterMetricFamily(Name.EMITTER_FAULTS, "Faults of spool and mark.")
     faults.add_metric((), counts.faults)
     yield faults
+    yield _gauge(Name.INFLIGHT, "Allowed calls that have not ended.", counts.running)
     yield _gauge(Name.PENDING, "Audit events in memory.", counts.pending)
     yield _gauge(Name.SPOOLED, "Audit events on disk.", counts.spooled)
     yield _gauge(Name.SPOOL_BYTES, "Disk used by the spool.", counts.spool_bytes)

@@ -163,20 +163,41 @@ ANSWERS: dict[Reason, Answer] = {
 _NEEDS_HEADERS = frozenset({Reason.MISSING_IDENTITY, Reason.MISSING_SESSION})
 
 
-def to_response(decision: Decision) -> CheckResponse:
-    """Write the answer.
+def to_response(decision: Decision) -> bytes:
+    """Write the answer, a serialised CheckResponse.
 
     Allowed: OK. Denied: a JSON-RPC error (for a tool call by the policy's deny style), with the
-    HTTP status that makes clients show it. Both carry reason and decision id in Envoy's metadata;
-    no more, for Envoy sends all of it back in its log.
+    HTTP status that makes clients show it. Both carry reason and decision id in Envoy's metadata.
     """
-    response = CheckResponse.FromString(_begun(decision.reason, decision.allowed))
-    response.dynamic_metadata.fields["decision_id"].string_value = decision.id
-    if decision.allowed:
-        if decision.policy.sets_identity:
-            _set_identity(response.ok_response, decision)
-        return response
+    if not decision.allowed:
+        return _denial(decision).SerializeToString()
+    before, after = _passed(decision.reason, len(decision.id))
+    passed = before + decision.id.encode() + after
+    if not decision.policy.sets_identity:
+        return passed
+    response = CheckResponse.FromString(passed)
+    _set_identity(response.ok_response, decision)
+    return response.SerializeToString()
+
+
+@cache
+def _passed(reason: Reason, length: int) -> tuple[bytes, bytes]:
+    """What lets a call pass, before and after a decision id of `length` characters."""
+    response = CheckResponse()
+    response.status.code = StatusCode.OK.value[0]
+    response.ok_response.SetInParent()
+    place = "\0" * length
+    response.dynamic_metadata.update({"reason": reason.value, "decision_id": place})
+    before, _, after = response.SerializeToString(deterministic=True).partition(place.encode())
+    return before, after
+
+
+def _denial(decision: Decision) -> CheckResponse:
     answer = ANSWERS[decision.reason]
+    response = CheckResponse()
+    fields = response.dynamic_metadata.fields
+    fields["reason"].string_value = decision.reason.value
+    fields["decision_id"].string_value = decision.id
     # Envoy denies on any code but OK; what the client gets is denied_response's own status.
     outage = answer.code == OUTAGE
     code = StatusCode.UNAVAILABLE if outage else StatusCode.PERMISSION_DENIED
@@ -192,17 +213,6 @@ def to_response(decision: Decision) -> CheckResponse:
             separator = "," if " " in value else ""  # parameters of one challenge
             header.value += f'{separator} resource_metadata="{decision.resource_metadata}"'
     return response
-
-
-@cache
-def _begun(reason: Reason, allowed: bool) -> bytes:
-    """What all answers for one reason share."""
-    response = CheckResponse()
-    response.dynamic_metadata.fields["reason"].string_value = reason.value
-    if allowed:
-        response.status.code = StatusCode.OK.value[0]
-        response.ok_response.SetInParent()
-    return response.SerializeToString()
 
 
 def _set_identity(passed: OkHttpResponse, decision: Decision) -> None:

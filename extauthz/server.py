@@ -14,11 +14,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from extauthz import accesslog
-from extauthz.accesslog import AccessLogReceiver, OutcomeLog
+from extauthz.accesslog import AccessLogReceiver
 from extauthz.core.decide import Snapshot, failed
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
-from extauthz.core.events import Asked
+from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.grpcioserver import GrpcioServer
 from extauthz.nativeserver import NativeServer
 from extauthz.request import to_asked, to_request
@@ -30,8 +30,6 @@ CHECK = f"/{SERVICE}/Check"
 LOG = f"/{accesslog.SERVICE}/{accesslog.METHOD}"
 MAX_BODY_BYTES = 4 << 20  # Envoy's max_request_bytes
 MAX_HEADER_BYTES = 1 << 20  # far above what Envoy lets through, names and framing included
-
-Decided = tuple[Asked, Decision]
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +48,8 @@ class Policies(Protocol):
     def current(self) -> Snapshot: ...
 
 
-class Audit(OutcomeLog, Protocol):
-    """Where decisions go."""
+class Audit(Protocol):
+    """Where decisions and outcomes go."""
 
     def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Offer decisions to the audit trail. For the thread that answers Check.
@@ -59,6 +57,13 @@ class Audit(OutcomeLog, Protocol):
         Returns:
             Each decision with its id; a denial (audit_unavailable) where it must be on disk first
             and cannot be. Never raises.
+        """
+
+    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
+        """Join the outcome to its decision. For the event loop. Never blocks, never raises.
+
+        Returns:
+            What ended, once, as long as it is remembered.
         """
 
 
@@ -89,7 +94,7 @@ def _decide(policy: Snapshot, message: bytes, now: float) -> Decided:
 
 def _write(decision: Decision) -> bytes | None:
     try:
-        return to_response(decision).SerializeToString()
+        return to_response(decision)
     except Exception as error:  # it is recorded, and Envoy answers 503
         _log.error("answer failed: %s", _place(error))
         return None

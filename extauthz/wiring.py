@@ -97,7 +97,7 @@ class DecisionPoint:
         emitter = Emitter(options, time.time, _new_id)
         await emitter.start(facts.revision)
         self._emitter = emitter
-        metered = MeteredAudit(emitter, self._registry, settings.queue_max_events)
+        metered = MeteredAudit(emitter, self._registry)
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._follow(options, audit)
         serving = await create_server(Kind(settings.check_server), self.keyed, audit, time.time)

@@ -58,7 +58,7 @@ class Snapshot:
             return self._refuse(call)
         identity, unverified = self._identify(request, headers, now)
         decision = self.decide_call(call, identity, request.peer, now, unverified)
-        if decision.reason in _NEEDS_TOKEN:
+        if unverified is not None and decision.reason in _NEEDS_TOKEN:
             return replace(decision, resource_metadata=metadata_url(request))
         return decision
 

@@ -1,21 +1,23 @@
 """A decision, as a value. Denial is a value too, never an exception."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, NOBODY, Call, Identity
-from extauthz.core.value import value
+from extauthz.core.value import Code, value
 
 
-class Effect(StrEnum):
+class Effect(Code):
     """What becomes of the request."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
-class DenyStyle(StrEnum):
+_ALLOW = Effect.ALLOW  # a member is slow to look up on its class
+
+
+class DenyStyle(Code):
     """The form in which a denied tools/call is answered."""
 
     JSONRPC = "jsonrpc"  # HTTP 200 with a JSON-RPC error
@@ -126,7 +128,7 @@ class Decision:
 
     @property
     def allowed(self) -> bool:
-        return self.effect is Effect.ALLOW
+        return self.effect is _ALLOW
 
     def identified(self, id: str) -> "Decision":
         """This decision with its id, which is set but once: one that has an id is copied."""

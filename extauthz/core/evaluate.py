@@ -5,7 +5,7 @@ Rows 3a to 11 cost the same with ten grants and with a hundred thousand.
 
 from dataclasses import replace
 
-from extauthz.core.decision import Decision, Effect, ObjectRef, Trust, Would
+from extauthz.core.decision import Decision, Effect, Trust, Would
 from extauthz.core.identity import is_trusted_peer
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool, order
@@ -13,7 +13,9 @@ from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity, Kind
 from extauthz.core.tokens import TokenRefusal
 
+# A member of an enum is slow to look up on its class.
 ALLOW, DENY = Effect.ALLOW, Effect.DENY
+_ALLOWED = Reason.ALLOWED
 
 
 def evaluate(
@@ -67,12 +69,12 @@ def _tool_call(policy: Policy, call: Call, identity: Identity, now: float) -> De
         session = None
     if refusal := _session_refusal(policy, identity, session, now):
         return _decide(policy, call, identity, DENY, refusal, session=session)
-    matching = tuple(policy.matching(identity))
+    matching = policy.matching(identity)
     if not matching:
         return _decide(
             policy, call, identity, policy.default, Reason.NO_MATCHING_GRANT, session=session
         )
-    if not any(now < found.live_until for found in matching):
+    if now >= max([found.live_until for found in matching]):
         first = min((found.grants[0] for found in matching), key=order)
         reason = Reason.GRANT_DISABLED if first.disabled else Reason.GRANT_EXPIRED
         return _decide(policy, call, identity, DENY, reason, grant=first, session=session)
@@ -82,7 +84,8 @@ def _tool_call(policy: Policy, call: Call, identity: Identity, now: float) -> De
         for grant in found.for_tool(call.tool)
         if (rule := grant.rule_for(call.tool)) and grant.is_live(now)
     ]
-    live.sort(key=lambda pair: order(pair[0]))
+    if len(live) > 1:
+        live.sort(key=lambda pair: order(pair[0]))
     for grant, rule in live:
         if rule.deny:
             return _decide(
@@ -120,7 +123,7 @@ def _weigh(
     furthest: tuple[Reason, Grant, Rule] | None = None
     for grant, rule in covering:
         reason = weigh_grant(policy, tool, grant, rule, session)
-        if reason is Reason.ALLOWED:
+        if reason is _ALLOWED:
             return _weighed(policy, call, identity, (reason, grant, rule), session)
         if furthest is None or (
             reason is Reason.TRUST_TOO_LOW and furthest[0] is not Reason.TRUST_TOO_LOW
@@ -139,7 +142,7 @@ def weigh_grant(
         known = bool(tool.side_effect)
         return Reason.SIDE_EFFECT_NOT_ALLOWED if known else Reason.TOOL_SIDE_EFFECT_UNKNOWN
     effective = min(grant.rank, session.rank) if session else grant.rank
-    return Reason.TRUST_TOO_LOW if effective < max(tool.rank, rule.rank) else Reason.ALLOWED
+    return Reason.TRUST_TOO_LOW if effective < max(tool.rank, rule.rank) else _ALLOWED
 
 
 def _weighed(
@@ -157,7 +160,7 @@ def _weighed(
         consented=LEVELS[session.rank] if session else "",
         effective=LEVELS[min(grant.rank, session.rank) if session else grant.rank],
     )
-    effect = ALLOW if reason is Reason.ALLOWED else DENY
+    effect = ALLOW if reason is _ALLOWED else DENY
     return _decide(
         policy, call, identity, effect, reason, grant=grant, session=session, trust=trust
     )
@@ -187,8 +190,8 @@ def _decide(
         side_effect=known.side_effect,
         risk=known.risk,
         tool_declared=tool is not None,
-        grant=_ref(grant),
-        session=_ref(session),
+        grant=grant.ref if grant else None,
+        session=session.ref if session else None,
         policy_version=version or policy.facts.version,
     )
 
@@ -201,7 +204,3 @@ def _observed(policy: Policy, decision: Decision) -> Decision:
     if decision.allowed or not decision.call.is_tool_call:
         return replace(decision, would=would)
     return replace(decision, effect=ALLOW, reason=Reason.ALLOWED, would=would)
-
-
-def _ref(found: Grant | Session | None) -> ObjectRef | None:
-    return found.ref if found else None

@@ -61,11 +61,11 @@ def check_media_type(headers: dict[str, str]) -> None:
     Raises:
         Refused: unsupported_media_type.
     """
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
         raise Refused(
             Reason.UNSUPPORTED_MEDIA_TYPE, "the body must not be encoded; drop content-encoding"
         )
-    if not _JSON.fullmatch(headers.get("content-type", "").strip()):
+    if not _JSON.fullmatch(headers.get("content-type", "")):
         raise Refused(
             Reason.UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json (charset utf-8)"
         )

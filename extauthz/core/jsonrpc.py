@@ -31,6 +31,8 @@ _PARAMS = frozenset({"name", "arguments", "_meta", "uri", "taskid"})  # case-fol
 _PARAMS_EXACT = frozenset({"name", "arguments", "_meta", "uri", "taskId"})
 _META = frozenset({VERSION_KEY.casefold()})
 _META_EXACT = frozenset({VERSION_KEY})
+# A member of an enum is slow to look up on its class.
+_REQUEST, _NOTIFICATION, _LEGACY, _MODERN = Kind.REQUEST, Kind.NOTIFICATION, Era.LEGACY, Era.MODERN
 # Java's equalsIgnoreCase takes both for `i`; Unicode's case folding does not.
 _TURKISH_I = {0x130: "i", 0x131: "i"}
 
@@ -140,7 +142,7 @@ def _read_method(
     reads_tool = calls_tool and not fault
     header_version = headers.get("mcp-protocol-version", "")
     call = Call(
-        kind=Kind.REQUEST if has_id else Kind.NOTIFICATION,
+        kind=_REQUEST if has_id else _NOTIFICATION,
         method=method,
         tool=params["name"] if reads_tool else "",
         rpc_id=rpc_id,
@@ -184,7 +186,7 @@ def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) 
                 f"header mcp-protocol-version and params._meta[{VERSION_KEY!r}] must be equal",
                 call,
             )
-    elif call.era is Era.MODERN and call.kind is Kind.REQUEST:
+    elif call.era is _MODERN and call.kind is _REQUEST:
         return Refusal(
             Reason.INVALID_PARAMS,
             f"revision {header} needs params._meta[{VERSION_KEY!r}]",
@@ -200,7 +202,7 @@ def _check_mcp_headers(
     call: Call, params: dict[str, Any], headers: dict[str, str]
 ) -> Refusal | None:
     """Mcp-Method and Mcp-Name repeat the body; modern requests must carry them."""
-    modern = call.era is Era.MODERN and call.kind is Kind.REQUEST
+    modern = call.era is _MODERN and call.kind is _REQUEST
     method = headers.get("mcp-method")
     if method is None and modern:
         return Refusal(Reason.HEADER_MISMATCH, "header mcp-method is missing", call)
@@ -232,8 +234,11 @@ def supported_versions(era: Era) -> tuple[str, ...]:
 
 def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozenset[str]) -> None:
     """Refuse `Method` for `method`: Go servers read it so (U+017F and U+212A fold too)."""
+    if exact.issuperset(members):
+        return
     for name in members:
-        if name not in exact and name.translate(_TURKISH_I).casefold() in folded:
+        plain = name.lower() if name.isascii() else name.translate(_TURKISH_I).casefold()
+        if plain in folded and name not in exact:
             raise Refused(
                 Reason.AMBIGUOUS_KEY_CASE, "a member differs from a known one only in case"
             )
@@ -246,4 +251,4 @@ def _is_valid_id(value: object) -> bool:
 
 
 def _era(version: str) -> Era:
-    return Era.MODERN if version in MODERN_VERSIONS else Era.LEGACY
+    return _MODERN if version in MODERN_VERSIONS else _LEGACY

@@ -1,7 +1,7 @@
 """A policy document compiled into indexes: what the evaluator runs on."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -220,12 +220,14 @@ class Policy:
     generated_at: float
     oauth: OAuth | None = None
 
-    def matching(self, identity: Identity) -> Iterator[SubjectGrants]:
+    def matching(self, identity: Identity) -> list[SubjectGrants]:
         """The grants whose every set field equals the identity's: at most seven look-ups."""
         human, agent, team = identity.human_id, identity.agent_id, identity.team_id
-        grants = self.grants
-        for h in (human, "") if human else _ANYBODY:
-            for a in (agent, "") if agent else _ANYBODY:
-                for t in (team, "") if team else _ANYBODY:
-                    if found := grants.get((h, a, t)):  # nothing is indexed for an empty subject
-                        yield found
+        get = self.grants.get
+        return [
+            found
+            for h in ((human, "") if human else _ANYBODY)
+            for a in ((agent, "") if agent else _ANYBODY)
+            for t in ((team, "") if team else _ANYBODY)
+            if (found := get((h, a, t)))  # nothing is indexed for an empty subject
+        ]

@@ -1,9 +1,9 @@
 """Reason codes: why a call was decided as it was. One enum for code, events and docs."""
 
-from enum import StrEnum
+from extauthz.core.value import Code
 
 
-class Reason(StrEnum):
+class Reason(Code):
     """In the order of the decision table (docs/decisions.md); a test ties the two together."""
 
     # Row 1: what cannot be read in exactly one way.

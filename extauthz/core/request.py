@@ -1,8 +1,6 @@
 """What reaches the gate, before and after it is read."""
 
-from enum import StrEnum
-
-from extauthz.core.value import value
+from extauthz.core.value import Code, value
 
 
 @value(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Request:
     scheme: str = ""
 
 
-class Kind(StrEnum):
+class Kind(Code):
     """What one HTTP request carries."""
 
     REQUEST = "request"
@@ -38,7 +36,7 @@ class Kind(StrEnum):
     NONE = "none"  # no message: GET, HEAD, DELETE, OPTIONS
 
 
-class Era(StrEnum):
+class Era(Code):
     """Protocol era: legacy up to revision 2025-11-25, modern from 2026-07-28."""
 
     LEGACY = "legacy"

@@ -51,7 +51,8 @@ def parse(body: bytes, most_containers: int | None = None) -> Any:
     Raises:
         Refused: with one reason code per kind of doubt.
     """
-    if most_containers is not None and _containers(body) > most_containers:
+    containers = body.count(b"{") + body.count(b"[")
+    if most_containers is not None and containers > most_containers:
         _check_containers(body, most_containers)
     try:
         value = jiter.from_json(
@@ -59,7 +60,7 @@ def parse(body: bytes, most_containers: int | None = None) -> Any:
         )
     except ValueError as error:
         raise _classify(body, str(error)) from None
-    if _containers(body) > MAX_DEPTH:
+    if containers > MAX_DEPTH:
         _check_depth(body)
     digits = body.translate(_DIGITS)
     if b"e000" in digits or b"e+000" in digits or _LONG in digits:
@@ -67,13 +68,10 @@ def parse(body: bytes, most_containers: int | None = None) -> Any:
     return value
 
 
-def _containers(body: bytes) -> int:
-    return body.count(b"{") + body.count(b"[")
-
-
 def _check_containers(body: bytes, most: int) -> None:
     """Count again without the strings, whose brackets open nothing."""
-    if _containers(_STRING.sub(b"", body)) > most:
+    bare = _STRING.sub(b"", body)
+    if bare.count(b"{") + bare.count(b"[") > most:
         raise Refused(Reason.TOO_MANY_CONTAINERS, f"more than {most} objects and lists")
 
 

@@ -1,8 +1,16 @@
-"""Values of the answer path: frozen dataclasses that are cheap to make."""
+"""Values of the answer path: frozen dataclasses that are cheap to make, codes cheap to look up."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-__all__ = ["value"]
+__all__ = ["Code", "value"]
+
+
+class Code(StrEnum):
+    """A word of a fixed list. It hashes as the text it is: Enum's own hash is a slow function."""
+
+    __hash__ = str.__hash__
+
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as value

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Asked, EventType, Outcome, outcome_payload
+from extauthz.core.events import Asked, Decided, EventType, Outcome, outcome_payload
 from extauthz.emitter.entries import Call, Dropped, Notice
 from extauthz.emitter.mark import Mark
 from extauthz.emitter.options import EmitterOptions
@@ -32,6 +32,7 @@ class Backlog:
         size: events in the queue.
         dropped: events lost for want of room.
         joined, late: outcomes joined, and sent on alone.
+        running: allowed calls whose end is not known; the oldest are forgotten beyond the bound.
     """
 
     def __init__(
@@ -55,9 +56,9 @@ class Backlog:
         self._open: dict[str, Call] = {}  # calls without outcome, also those that left already
         self._full = False
         self.hurry = False
-        self.size = self.dropped = self.joined = self.late = 0
+        self.size = self.dropped = self.joined = self.late = self.running = 0
 
-    def calls(self, decided: Sequence[tuple[Asked, Decision]]) -> list[Call | None]:
+    def calls(self, decided: Sequence[Decided]) -> list[Call | None]:
         """Offer decided calls, which have their ids; None for each that finds no room."""
         at, since = self._clock(), self._monotonic()
         with self._lock:
@@ -67,12 +68,20 @@ class Backlog:
         sequence = self._mark.take()
         if not self._has_room(sequence):
             return None
-        call = Call(sequence, at, since, asked, decision, held=self._held)
+        runs = decision.allowed
+        call = Call(sequence, at, since, asked, decision, runs, held=self._held)
         self._entries.append(call)
         self.size += 1
+        self.running += runs
         self._open[decision.id] = call
         if len(self._open) > self._capacity:  # forget the longest-running stream
-            del self._open[next(iter(self._open))]
+            self._close(next(iter(self._open)))
+        return call
+
+    def _close(self, decision_id: str) -> Call | None:
+        call = self._open.pop(decision_id, None)
+        if call is not None:
+            self.running -= call.runs
         return call
 
     def notice(
@@ -96,20 +105,25 @@ class Backlog:
                 self.size += 1
         return sequence, event_id
 
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
-        """Join an outcome to its call, or send it on where the call has left."""
+    def outcome(self, decision_id: str, outcome: Outcome) -> Call | None:
+        """Join an outcome to its call, or send it on where the call has left.
+
+        Returns:
+            The call, once, as long as it is remembered.
+        """
         with self._lock:
-            call = self._open.pop(decision_id, None)
+            call = self._close(decision_id)
         if call is not None and not call.left:
             call.outcome = outcome
             self.joined += 1
-            return
+            return call
         self.late += 1
         payload = {"decision_id": decision_id, "request_id": ""}
         trace_id = ""
         if call is not None:
             payload["request_id"], trace_id = call.asked.request_id, call.asked.trace_id
         self.notice(EventType.RESPONSE, payload | outcome_payload(outcome), trace_id)
+        return call
 
     def _has_room(self, sequence: int) -> bool:
         if self._full:

@@ -18,7 +18,8 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The emitter at one instant. All but `pending`, `spooled` and `spool_bytes` only grow.
+    """The emitter at one instant. All but `running`, `pending`, `spooled` and `spool_bytes`
+    only grow.
 
     `offered + recovered == sent + pending + spooled + dropped[queue_full | refused |
     unencodable]`; the causes crash, mark_lost and spool_lost count what earlier
@@ -34,6 +35,7 @@ class Counts:
         dropped: lost events by cause.
         joined: outcomes joined to their call.
         late: outcomes sent on as `mcp.response`.
+        running: allowed calls whose end is not known.
         spool_bytes: disk in use, the journal's files included.
         faults: unreadable marks and spools, failed writes, unexpected errors.
         away: whether ingest was out of reach, or refused us, at the last try.
@@ -48,6 +50,7 @@ class Counts:
     dropped: Mapping[Cause, int]
     joined: int
     late: int
+    running: int
     spool_bytes: int
     faults: int
     away: bool

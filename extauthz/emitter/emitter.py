@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Asked, EventType, Outcome
+from extauthz.core.events import Decided, EventType, Outcome
 from extauthz.emitter.backlog import Backlog
 from extauthz.emitter.committer import Committer, unrecorded
 from extauthz.emitter.counts import Cause, Counts
@@ -114,7 +114,7 @@ class Emitter:
             payload["previous_next_sequence"] = previous.next_sequence
         running.backlog.notice(EventType.GATEWAY_START, payload)
 
-    def record(self, decided: Sequence[tuple[Asked, Decision]]) -> list[Decision]:
+    def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Take the events of decisions. Best effort never waits and never refuses.
 
         Durable waits for the disk, whatever the method and the decision: an answer that is
@@ -135,9 +135,14 @@ class Emitter:
             for call, (_, decision) in zip(calls, named, strict=True)
         ]
 
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
-        """Take how a call ended. Never waits."""
-        self._parts.backlog.outcome(decision_id, outcome)
+    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
+        """Take how a call ended. Never waits.
+
+        Returns:
+            The call, once, as long as it is remembered.
+        """
+        call = self._parts.backlog.outcome(decision_id, outcome)
+        return (call.asked, call.decision) if call else None
 
     def offer(self, event_type: str, payload: dict[str, Any], trace_id: str = "") -> str:
         """Take any other event; gateway, gateway_start and sequence are added.
@@ -188,6 +193,7 @@ class Emitter:
             dropped=dropped,
             joined=backlog.joined,
             late=backlog.late,
+            running=backlog.running,
             spool_bytes=disk.bytes + (committer.bytes if committer else 0),
             faults=parts.takeover.faults
             + pump.faults

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Outcome
-from extauthz.server import Audit, Decided
+from extauthz.core.events import Decided, Outcome
+from extauthz.server import Audit
 from extauthz.undecided.lines import UndecidedRequest
 
 
@@ -22,27 +22,25 @@ class OpenCalls:
 
     def __init__(self, audit: Audit, most: int) -> None:
         self._audit, self._most = audit, most
-        self._requests: OrderedDict[str, str] = OrderedDict()  # by decision
-        self._decisions: dict[str, str] = {}  # by request
+        self._decisions: OrderedDict[str, str] = OrderedDict()  # by request
 
     def record(self, decided: Sequence[Decided]) -> list[Decision]:
         """Pass on, and remember."""
         decisions = self._audit.record(decided)
+        known = self._decisions
         for (asked, _), decision in zip(decided, decisions, strict=True):
-            if not asked.request_id:
-                continue
-            self._requests[decision.id] = asked.request_id
-            self._decisions[asked.request_id] = decision.id
-            if len(self._requests) > self._most:
-                _, request_id = self._requests.popitem(last=False)
-                self._decisions.pop(request_id, None)
+            if asked.request_id:
+                known[asked.request_id] = decision.id
+        while len(known) > self._most:
+            known.popitem(last=False)
         return decisions
 
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
         """Pass on, and forget."""
-        self._audit.outcome(decision_id, outcome)
-        if request_id := self._requests.pop(decision_id, ""):
-            self._decisions.pop(request_id, None)
+        ended = self._audit.outcome(decision_id, outcome)
+        if ended is not None:
+            self._decisions.pop(ended[0].request_id, None)
+        return ended
 
     def settle(self, request: UndecidedRequest) -> bool:
         """Take the line as the outcome of a decided call; tell whether it was one."""

@@ -6,6 +6,7 @@ from extauthz.core.canonical import canonical, digest
 from extauthz.core.decide import Snapshot
 from extauthz.core.request import Request
 from extauthz.response import to_response
+from protos.gen.external_auth_pb2 import CheckResponse
 from tests.fuzz.readings import tool_calls
 
 GRANTED = "echo"
@@ -17,9 +18,9 @@ def check(snapshot: Snapshot, request: Request) -> bool:
     Raises:
         AssertionError: a reading of an allowed request disagrees with the gate's.
     """
-    decision = snapshot.decide(request, snapshot.confirmed_at)
-    answer = to_response(decision)
-    assert answer.status.code == 0 or not decision.allowed
+    decision = snapshot.decide(request, snapshot.confirmed_at).identified("0190-id")
+    answer = CheckResponse.FromString(to_response(decision))
+    assert (answer.status.code == 0) == decision.allowed
     if not decision.allowed:
         return False
     call = decision.call

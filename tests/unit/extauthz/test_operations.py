@@ -26,6 +26,7 @@ COUNTS = Counts(
     dropped={Cause.QUEUE_FULL: 7},
     joined=0,
     late=0,
+    running=1,
     spool_bytes=4096,
     faults=0,
     away=True,

@@ -29,9 +29,13 @@ def denied(reason: Reason, call: Call = CALL, style: DenyStyle = DenyStyle.JSONR
     return Decision(Effect.DENY, reason, facts, call=call, id="0190-id")
 
 
+def answered(decision: Decision) -> CheckResponse:
+    return CheckResponse.FromString(to_response(decision))
+
+
 def told(decision: Decision) -> tuple[int, dict[str, Any]]:
     """HTTP status and parsed body of a denial."""
-    response = to_response(decision)
+    response = answered(decision)
     assert response.WhichOneof("http_response") == "denied_response"
     body: dict[str, Any] = json.loads(response.denied_response.body)
     return int(response.denied_response.status.code), body
@@ -59,7 +63,7 @@ def test_own_codes_are_outside_the_reserved_range() -> None:
 
 def test_allowed_passes_unchanged() -> None:
     """Status OK, an ok_response that changes nothing."""
-    response = to_response(replace(denied(Reason.ALLOWED), effect=Effect.ALLOW))
+    response = answered(replace(denied(Reason.ALLOWED), effect=Effect.ALLOW))
     assert response.status.code == OK
     assert response.WhichOneof("http_response") == "ok_response"
     assert response.ok_response.ByteSize() == 0
@@ -68,7 +72,7 @@ def test_allowed_passes_unchanged() -> None:
 @pytest.mark.parametrize("effect", list(Effect))
 def test_metadata_carries_the_decision(effect: Effect) -> None:
     """On allow and on deny alike: the access log joins by it."""
-    response = to_response(replace(denied(Reason.TOOL_DENIED), effect=effect))
+    response = answered(replace(denied(Reason.TOOL_DENIED), effect=effect))
     assert metadata(response) == {
         "decision_id": "0190-id",
         "reason": "tool_denied",
@@ -95,7 +99,7 @@ def test_denied_call_is_a_jsonrpc_error(reason: Reason, rpc_id: str | int) -> No
 @pytest.mark.parametrize("style", list(DenyStyle))
 def test_one_content_type(style: DenyStyle) -> None:
     """Every denial is JSON."""
-    response = to_response(denied(Reason.TOOL_DENIED, style=style))
+    response = answered(denied(Reason.TOOL_DENIED, style=style))
     assert [o.header.key for o in response.denied_response.headers] == ["content-type"]
     assert headers(response)["content-type"] == "application/json"
 
@@ -178,7 +182,7 @@ def test_malformed_is_a_4xx_protocol_error(reason: Reason, style: DenyStyle) -> 
 
 def test_405_names_what_is_allowed() -> None:
     """RFC 9110, section 15.5.6: a 405 has an Allow header."""
-    assert "POST" in headers(to_response(denied(Reason.HTTP_METHOD_NOT_ALLOWED)))["allow"]
+    assert "POST" in headers(answered(denied(Reason.HTTP_METHOD_NOT_ALLOWED)))["allow"]
 
 
 @pytest.mark.parametrize("reason", [Reason.HEADER_MISMATCH, Reason.INVALID_PARAMS])
@@ -207,7 +211,7 @@ def test_unsupported_version_lets_the_client_negotiate(
 @pytest.mark.parametrize("reason", OUTAGES)
 def test_an_outage_never_looks_like_a_denial(reason: Reason, call: Call, style: DenyStyle) -> None:
     """503 with Retry-After for everybody, whatever the deny style."""
-    response = to_response(denied(reason, call, style))
+    response = answered(denied(reason, call, style))
     assert response.status.code == UNAVAILABLE
     assert response.denied_response.status.code == 503
     assert int(headers(response)["retry-after"]) > 0
@@ -228,7 +232,7 @@ def test_the_outages_are_these() -> None:
 @pytest.mark.parametrize("reason", [Reason.MISSING_BEARER_TOKEN, Reason.INVALID_TOKEN])
 def test_a_missing_or_bad_token_is_challenged(reason: Reason) -> None:
     """401 with WWW-Authenticate, so that the client signs in."""
-    response = to_response(denied(reason))
+    response = answered(denied(reason))
     assert response.denied_response.status.code == 401
     assert headers(response)["www-authenticate"].startswith("Bearer")
 
@@ -243,14 +247,15 @@ def test_a_missing_or_bad_token_is_challenged(reason: Reason) -> None:
 def test_a_challenge_tells_where_to_sign_in(reason: Reason, challenge: str) -> None:
     """The URL of the server's metadata, as one more parameter of the one challenge."""
     decision = replace(denied(reason), resource_metadata="https://h/m")
-    assert headers(to_response(decision))["www-authenticate"] == challenge
+    assert headers(answered(decision))["www-authenticate"] == challenge
 
 
 def test_a_verified_identity_replaces_the_clients_headers() -> None:
     """In mode oauth: what the token names is set, what it does not name is taken off."""
     facts = PolicyFacts(identity_headers=("x-h", "x-a", "x-t", "x-s"), sets_identity=True)
     who = Identity(human_id="zoë", session_id="s")
-    passed = to_response(Decision(Effect.ALLOW, Reason.ALLOWED, facts, identity=who)).ok_response
+    decision = Decision(Effect.ALLOW, Reason.ALLOWED, facts, identity=who, id="0190-id")
+    passed = answered(decision).ok_response
     assert [(o.header.key, o.header.value) for o in passed.headers] == [
         ("x-h", "zoë"),
         ("x-s", "s"),
@@ -262,7 +267,7 @@ def test_a_verified_identity_replaces_the_clients_headers() -> None:
 @pytest.mark.parametrize("reason", [r for r in Reason if r not in OUTAGES])
 def test_envoy_is_told_permission_denied(reason: Reason) -> None:
     """Any code but OK denies; this one also where the HTTP status is 200."""
-    assert to_response(denied(reason)).status.code == PERMISSION_DENIED
+    assert answered(denied(reason)).status.code == PERMISSION_DENIED
 
 
 def test_the_detail_is_shown() -> None:
@@ -282,5 +287,5 @@ def test_trust_too_low_names_the_levels() -> None:
 def test_nothing_of_the_arguments_is_shown(style: DenyStyle) -> None:
     """Not even their digest."""
     for reason in Reason:
-        response = to_response(denied(reason, style=style))
+        response = answered(denied(reason, style=style))
         assert b"sha256:args" not in response.SerializeToString()

@@ -23,13 +23,12 @@ from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.errors import Invalid
-from extauthz.core.events import Asked, Outcome
+from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Request
 from extauthz.server import (
     MAX_BODY_BYTES,
     SERVICE,
-    Decided,
     Kind,
     Server,
     create_server,

@@ -84,6 +84,20 @@ async def test_outcome_of_an_earlier_process_is_kept(ingest, running) -> None:
     assert response["decision_id"] == "01a20475-26a6-753e-b4fc-0347a65bc4de"
 
 
+async def test_running_calls_are_counted(running, record) -> None:
+    """Allowed calls without an end; beyond the bound the oldest are forgotten."""
+    async with running(queue_max_events=50) as emitter:
+        await record(emitter, effect="deny")
+        ids = [(await record(emitter)).id for _ in range(3)]
+        assert emitter.counts().running == 3
+        ended = emitter.outcome(ids[0], OUTCOME)
+        assert ended
+        assert ended[1].id == ids[0]
+        assert emitter.outcome(ids[0], OUTCOME) is None
+        assert emitter.outcome("nobody's", OUTCOME) is None
+        assert emitter.counts().running == 2
+
+
 async def test_denial_waits_for_no_outcome(ingest, running, record, eventually) -> None:
     """It leaves while an allowed call would still wait."""
     async with running(completion_wait_seconds=FOREVER) as emitter:

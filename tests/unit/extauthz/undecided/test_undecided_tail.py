@@ -15,10 +15,9 @@ from aiohttp import web
 
 from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.errors import Invalid
-from extauthz.core.events import Asked, Outcome
+from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.emitter import EmitterOptions
-from extauthz.server import Decided
 from extauthz.undecided import OpenCalls, Tail
 
 FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
@@ -74,15 +73,19 @@ class Calls:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[str, int]] = []
+        self.open: dict[str, Decided] = {}
 
     def record(self, decided: Sequence[Decided]) -> list[Decision]:
-        return [
-            Decision(decision.effect, decision.reason, FACTS, id=f"d-{asked.request_id}")
-            for asked, decision in decided
-        ]
+        found = []
+        for asked, decision in decided:
+            named = Decision(decision.effect, decision.reason, FACTS, id=f"d-{asked.request_id}")
+            self.open[named.id] = asked, named
+            found.append(named)
+        return found
 
-    def outcome(self, decision_id: str, outcome: Outcome) -> None:
+    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
         self.outcomes.append((decision_id, outcome.status))
+        return self.open.pop(decision_id, None)
 
 
 @pytest.fixture
