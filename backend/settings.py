@@ -77,7 +77,7 @@ class Settings(EventLogSettings):
         "EVENT_RETENTION_DAYS",
         default=None,
         read=config.whole(0, 36_500),
-        help="Days that the store keeps events; 0 is for ever; unset leaves the store as it is.",
+        help="Days that events are kept, none older taken; 0 is for ever; unset: as the store is.",
     )
     access_url: str = setting(
         "ACCESS_URL",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -144,6 +145,7 @@ async def _ingest(wired: Wired) -> Unit:
         request_bytes=settings.max_request_bytes,
         held_bytes=settings.max_held_bytes,
         wait_seconds=settings.ingest_wait_seconds,
+        age_seconds=settings.retention_days * 86_400.0 if settings.retention_days else math.inf,
     )
     return HttpUnit(
         "ingest",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -44,11 +45,14 @@ class Limits:
         request_bytes: one request, inflated.
         held_bytes: all requests that are being answered.
         wait_seconds: for the event log.
+        age_seconds: of an event. Each day of old ones is a part of its own in the store, so
+            that a few thousand of them would occupy it for minutes.
     """
 
     request_bytes: int
     held_bytes: int
     wait_seconds: float
+    age_seconds: float = math.inf
 
 
 def create_app(
@@ -150,7 +154,7 @@ class _Intake:
     async def _body(self, request: web.Request, hold: Hold) -> bytes:
         try:
             return await read_body(request, hold, self._limits.request_bytes)
-        except web.RequestPayloadError as error:
+        except (web.RequestPayloadError, ConnectionError) as error:  # or the sender hung up
             raise bad_json("", "the body is not what its headers say", "send it whole") from error
 
     def _reception(self, request: web.Request, sender: Principal) -> Reception:
@@ -158,7 +162,8 @@ class _Intake:
         # A clock that was set back must not make every event one of the future.
         at_least = self._began + self._monotonic() - self._since
         latest = max(now, at_least) + MAX_AHEAD_SECONDS
-        return Reception(sender, now, latest, self._new_id, _trace(request))
+        earliest = max(0.0, now - self._limits.age_seconds)
+        return Reception(sender, now, earliest, latest, self._new_id, _trace(request))
 
     async def _append(self, messages: Sequence[Message], hold: Hold) -> None:
         """Wait for a bounded time; what the log is still busy with keeps its room."""

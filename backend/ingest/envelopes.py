@@ -31,13 +31,14 @@ class Reception:
     Args:
         sender: who is authenticated; its name becomes each event's `producer`.
         now: seconds since the epoch, for events without a time.
-        latest: seconds since the epoch; events may not be later.
+        earliest, latest: seconds since the epoch; events may not be earlier or later.
         new_id: makes a UUIDv7.
         headers: of each message.
     """
 
     sender: Principal
     now: float
+    earliest: float
     latest: float
     new_id: Callable[[], str]
     headers: Headers = ()
@@ -109,6 +110,9 @@ def _added(envelope: dict[str, Any], reception: Reception) -> dict[str, str]:
     at = parse_instant(timestamp, "timestamp")
     if not 0 <= at < EVENT_TIMES_END:
         raise Invalid("timestamp", f"`{timestamp[:64]}` is out of range", "send 1970 to 2105")
+    if at < reception.earliest:
+        problem = f"`{timestamp[:64]}` is older than what is kept (EVENT_RETENTION_DAYS)"
+        raise Invalid("timestamp", problem, "set the producer's clock")
     if at > reception.latest:
         mend = "set the producer's clock"
         raise Invalid("timestamp", f"`{timestamp[:64]}` is more than an hour ahead", mend)

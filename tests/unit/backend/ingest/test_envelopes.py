@@ -23,7 +23,7 @@ HEAD = b'"event_id":"%b","timestamp":"2026-09-21T14:13:19Z"' % ID.encode()
 
 def receive(body: bytes, *, lines: bool = False, producer: str = "me") -> list[Message]:
     sender = Principal(producer, frozenset({Scope.INGEST}))
-    reception = Reception(sender, NOW, NOW + 3600, lambda: NEW_ID)
+    reception = Reception(sender, NOW, 0.0, NOW + 3600, lambda: NEW_ID)
     return messages_of(body, lines=lines, reception=reception)
 
 

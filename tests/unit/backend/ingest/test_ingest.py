@@ -1,11 +1,13 @@
 """`POST /events` against a real log: what is taken, what is refused and how."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.unit.backend.ingest.conftest import NEW_ID, Client, Logged
+from tests.unit.backend.ingest.conftest import NEW_ID, Client, Logged, NewClient
 
 GOOD: dict[str, Any] = {"source": "s", "event_type": "mcp.request", "payload": {"a": 1}}
 MIB = 1 << 20
@@ -217,6 +219,39 @@ async def test_credentials(client: Client, headers: dict[str, str], status: int)
     """Only a credential with the scope `ingest` may send; an admin key may not."""
     answer = await client.post("/events", json=GOOD, headers=anonymous(headers))
     assert answer.status == status
+
+
+async def test_what_is_older_than_the_store_keeps(new_client: NewClient) -> None:
+    """It is refused, for the store would drop it; an event of the last day kept is taken."""
+    client = await new_client(age_seconds=86_400.0)
+    for at, status in (("2026-09-20T14:13:20Z", 202), ("2026-09-20T14:13:19Z", 400)):
+        answer = await client.post("/events", json=GOOD | {"timestamp": at})
+        assert (answer.status, (await answer.json()).get("field", "timestamp")) == (
+            status,
+            "timestamp",
+        )
+
+
+async def test_a_sender_that_hangs_up(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Is no bug: nothing is logged, and it counts as a bad request."""
+    served = web.AppRunner(client.app, access_log=None)  # unlike a test server, it cancels nothing
+    await served.setup()
+    site = web.TCPSite(served, "127.0.0.1", 0)
+    await site.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", served.addresses[0][1])
+    writer.write(b"POST /events HTTP/1.1\r\nHost: a\r\nx-api-key: k\r\nContent-Length: 9\r\n\r\n{")
+    await until_metrics(client, "ingest_held_bytes 1.0")
+    writer.close()
+    await until_metrics(client, 'ingest_requests_total{status="400"} 1.0')
+    await until_metrics(client, "ingest_held_bytes 0.0")
+    await served.cleanup()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def until_metrics(client: Client, line: str) -> None:
+    async with asyncio.timeout(20):
+        while line not in await (await client.get("/metrics")).text():
+            await asyncio.sleep(0.01)
 
 
 async def test_method_and_media_type(client: Client) -> None:
