@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Folders with npm packages that end-to-end tests run.
-NPM := tests/e2e/clients/typescript tests/e2e/conformance tests/e2e/servers/typescript
+# npm packages: those of which the api serves files, and those that end-to-end tests run.
+VENDORED := tests/tools/vendored
+NPM := $(VENDORED) tests/e2e/clients/typescript tests/e2e/conformance tests/e2e/servers/typescript
 UP_ARGS ?=
 
 # One line a tool's noise: what is installed is told once, errors are told in full.
@@ -18,7 +19,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline generate envoy lock clean
+.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline generate envoy vendor lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +37,7 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/installed-test ## what needs one component at a time, fuzzing included (3 minutes)
+unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (3 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
 contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run against every adapter (3 minutes)
@@ -67,6 +68,12 @@ generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
 envoy: $(VENV)/installed-test ## write envoy/sidecar.yaml and envoy/gateway.yaml anew
 	$(BIN)/python -m envoy_bootstrap sidecar > envoy/sidecar.yaml
 	$(BIN)/python -m envoy_bootstrap gateway > envoy/gateway.yaml
+
+vendor: $(VENDORED)/node_modules/installed ## copy the files of npm packages that the api serves, anew
+	cd $(VENDORED)/node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css \
+		swagger-ui-bundle.js.LICENSE.txt $(CURDIR)/backend/api/assets
+	cd $(VENDORED)/node_modules/swagger-ui-dist && for file in LICENSE NOTICE; do \
+		cp $$file $(CURDIR)/backend/api/assets/swagger-ui.$$file || exit; done
 
 lock: $(BIN)/uv ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \

@@ -16,9 +16,11 @@ from extauthz.core.errors import (
     Invalid,
     NotFound,
     Retryable,
+    TooSlow,
     Unauthenticated,
 )
 
+TYPE_PREFIX: Final = "urn:mcp-sentinel:problem:"
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "2",
@@ -34,6 +36,7 @@ _TABLE: Final[tuple[tuple[type[Exception], HTTPStatus, str], ...]] = (
     (NotFound, HTTPStatus.NOT_FOUND, "not_found"),
     (Conflict, HTTPStatus.CONFLICT, "conflict"),
     (Busy, HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    (TooSlow, HTTPStatus.SERVICE_UNAVAILABLE, "query_timeout"),
     (Retryable, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 )
 
@@ -46,24 +49,25 @@ class Problem:
         code: for programs.
         detail: a sentence for people, the mend at its end.
         field: path of the member at fault; empty when it is none.
+        mend: what to do, by itself; empty where `detail` alone says it.
     """
 
     status: HTTPStatus
     code: str
     detail: str
     field: str = ""
+    mend: str = ""
 
     @property
     def document(self) -> bytes:
         members = {
-            "type": "about:blank",
+            "type": TYPE_PREFIX + self.code,
             "title": self.status.phrase,
             "detail": self.detail,
             "error": self.code,
             "message": self.detail,
         }
-        if self.field:
-            members["field"] = self.field
+        members |= {name: value for name in ("field", "mend") if (value := getattr(self, name))}
         # Headers, which errors quote, may hold bytes that are no UTF-8, as lone surrogates.
         plain = {name: text.encode(errors="replace").decode() for name, text in members.items()}
         return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
@@ -82,7 +86,8 @@ def problem_of(error: Exception) -> Problem:
     """The problem that an error means; a bug says nothing about itself."""
     for kind, status, code in _TABLE:
         if isinstance(error, kind):
-            return Problem(status, code, str(error), getattr(error, "field", ""))
+            field, mend = getattr(error, "field", ""), getattr(error, "mend", "")
+            return Problem(status, code, str(error), field, mend)
     return Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "this is a bug; see the service's log"
     )

@@ -20,6 +20,7 @@ CLOSE_SECONDS: Final = 5.0  # for requests that are being answered
 # never send twice must let go first: those of Go do after 90.
 IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
+WSGI_MAX_BODY_BYTES: Final = 1 << 20  # of what applications refuse, too: it is read first
 
 
 class HttpUnit:
@@ -75,7 +76,11 @@ class WsgiUnit:
         listening = _listen(self.name, self._host, self._asked)
         self.port = listening.getsockname()[1]
         server = waitress.create_server(
-            self._app, sockets=[listening], threads=WSGI_THREADS, ident=None
+            self._app,
+            sockets=[listening],
+            threads=WSGI_THREADS,
+            ident=None,
+            max_request_body_size=WSGI_MAX_BODY_BYTES,
         )
         thread = threading.Thread(target=server.run, name=f"{self.name}-http")
         thread.start()

@@ -207,9 +207,9 @@ async def _api(wired: Wired) -> Unit:
     letters = DeadLetters(wired.event_log, asyncio.get_running_loop())
     app = create_app(
         store=await wired.event_store(),
+        access=access,
         letters=letters if settings.event_log_url else None,
         verifier=wired.verifier,
-        runtime_ping=access.ping,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
         retention=_retention(settings),

@@ -1,29 +1,42 @@
-"""The query api: a Flask application, made from what it is given."""
+"""The api: a Flask application, made from what it is given."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Final
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as RoutingNotFound
 
-from backend.api.answers import json_response
-from backend.api.audit import audit_blueprint
-from backend.api.dlq import dlq_blueprint
-from backend.api.events import events_blueprint
+from backend.api.account import account_group
+from backend.api.audit import audit_group
+from backend.api.bodies import MAX_BODY_BYTES
+from backend.api.dlq import dlq_group
+from backend.api.docs import docs_group
+from backend.api.events import events_group
+from backend.api.explain import explain_group
+from backend.api.explanations import Explanations
 from backend.api.letters import DeadLetters
+from backend.api.openapi import document
+from backend.api.operations import operations_group
+from backend.api.refusals import Refused
+from backend.api.routes import Group, endpoint
+from backend.api.statistics import statistics_group
+from backend.api.usage import usage_group
 from backend.auth.principal import Verifier, credentials_of
 from backend.metrics import ApiMetrics
-from backend.ports import EventStore
+from backend.ports import AccessStore, EventStore
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
 from extauthz.core.errors import SentinelError
+from extauthz.core.fields import nearest
 
 MOUNTS: Final = ("/api", "/api/v1")  # both generations of existing tools
-MAX_BODY_BYTES: Final = 64 << 10
+MOST_QUOTED: Final = 200  # characters of a path
+PACKAGE: Final = "mcpruntime-sentinel"
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +44,9 @@ _log = logging.getLogger(__name__)
 def create_app(
     *,
     store: EventStore,
+    access: AccessStore,
     letters: DeadLetters | None,
     verifier: Verifier,
-    runtime_ping: Callable[[], None],
     metrics: ApiMetrics,
     clock: Callable[[], datetime],
     retention: timedelta | None,
@@ -42,77 +55,84 @@ def create_app(
 
     Args:
         letters: None where this process was told of no event log.
-        runtime_ping: raises Retryable while the access store cannot be read.
         clock: the time, aware.
         retention: how long the store keeps events; None for ever.
     """
+    groups = [
+        events_group(store),
+        statistics_group(store, access),
+        usage_group(store),
+        audit_group(store, retention),
+        explain_group(store, Explanations(store, access)),
+        dlq_group(letters),
+        account_group(),
+        operations_group(store, access, metrics.registry),
+    ]
+    groups.append(docs_group(lambda: document(groups, version(PACKAGE))))
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
-    for mount in MOUNTS:
-        for blueprint in (
-            events_blueprint(store),
-            audit_blueprint(store, clock, retention),
-            dlq_blueprint(letters),
-        ):
-            name = f"{blueprint.name}{mount.replace('/', '_')}"
-            app.register_blueprint(blueprint, url_prefix=mount, name=name)
-    _add_operations(app, store, runtime_ping, metrics)
-    _add_authentication(app, verifier)
+    for group in groups:
+        for mount in _mounts(group):
+            app.register_blueprint(
+                group.blueprint(clock), url_prefix=mount or None, name=_name(group, mount)
+            )
+    _add_authentication(app, verifier, groups)
     _add_errors(app)
     _add_measuring(app, metrics)
     return app
 
 
-def _add_operations(
-    app: Flask, store: EventStore, runtime_ping: Callable[[], None], metrics: ApiMetrics
-) -> None:
-    @app.get("/health")
-    def health() -> Response:
-        initialized = not _fault(runtime_ping)
-        status = HTTPStatus.OK if initialized else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_response({"ok": initialized, "runtime_initialized": initialized}, status)
+def _add_authentication(app: Flask, verifier: Verifier, groups: Sequence[Group]) -> None:
+    strangers = frozenset(
+        f"{_name(group, mount)}.{endpoint(route)}"
+        for group in groups
+        for mount in _mounts(group)
+        for route in group.routes
+        if not route.needs.credential
+    )
 
-    @app.get("/ready")
-    def ready() -> Response:
-        faults = {"store": _fault(store.ping), "access": _fault(runtime_ping)}
-        faults = {name: fault for name, fault in faults.items() if fault}
-        status = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
-        return json_response({"ok": not faults, **faults}, status)
-
-    @app.get("/live")
-    def live() -> Response:
-        return json_response({"ok": True})
-
-    @app.get("/metrics")
-    def prometheus() -> Response:
-        return Response(
-            generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
-
-def _fault(ping: Callable[[], None]) -> str:
-    try:
-        ping()
-    except SentinelError as error:
-        return str(error)
-    return ""
-
-
-def _add_authentication(app: Flask, verifier: Verifier) -> None:
     @app.before_request
     def authenticate() -> None:
-        # Every route below /api, a wrong one too: what exists is not told to strangers.
-        if request.path.startswith("/api/") or request.path == "/api":
+        # Every path below /api, a wrong one too: what exists is not told to strangers.
+        is_ours = request.path.startswith("/api/") or request.path == "/api"
+        if is_ours and request.endpoint not in strangers:
             credentials = credentials_of(request.headers)
             g.principal = verifier.verify(credentials, request.remote_addr or "")
 
 
+def _mounts(group: Group) -> Sequence[str]:
+    return MOUNTS if group.is_mounted else ("",)
+
+
+def _name(group: Group, mount: str) -> str:
+    return f"{group.name}{mount.replace('/', '_')}"
+
+
 def _add_errors(app: Flask) -> None:
+    paths = frozenset(rule.rule for rule in app.url_map.iter_rules() if not rule.arguments)
+
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
-        kept = {"Allow": str(error.get_response().headers["Allow"])} if error.code == 405 else {}
-        return _problem_response(problem_of_status(error.code or 500), kept)
+    def unserved(error: HTTPException) -> Response:
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            mend = f"use {allowed}"
+            said = f"`{request.method[:64]}` is not allowed here; {mend}"
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+            problem = Problem(status, "method_not_allowed", said, mend=mend)
+            return _problem_response(problem, {"Allow": allowed})
+        if isinstance(error, RoutingNotFound):
+            near = nearest(request.path, paths)
+            mend = f"did you mean `{near}`?" if near else "/api/docs lists what there is"
+            said = f"nothing is at `{request.path[:MOST_QUOTED]}`; {mend}"
+            return _problem_response(Problem(HTTPStatus.NOT_FOUND, "not_found", said, mend=mend))
+        return _problem_response(problem_of_status(error.code or 500))
+
+    @app.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        return _problem_response(
+            Problem(error.status, error.code, str(error), error.field, error.mend)
+        )
 
     @app.errorhandler(SentinelError)
     def known(error: SentinelError) -> Response:

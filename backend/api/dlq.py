@@ -2,77 +2,85 @@
 
 import base64
 import logging
-from typing import Any, Final
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from flask import Blueprint, Response, g, request
+import msgspec
+from flask import Response
+from msgspec import UNSET, UnsetType
 
-from backend.api import parameters
 from backend.api.answers import json_response
 from backend.api.letters import DeadLetters
-from backend.auth.principal import Principal, Scope
+from backend.api.parameters import Parameter, Place, count
+from backend.api.refusals import bad_parameter
+from backend.api.routes import (
+    OPERATE_EVERYWHERE,
+    READ_EVERYWHERE,
+    Answer,
+    Call,
+    Group,
+    Needs,
+    Route,
+)
 from backend.ports import Position, SetAside
-from extauthz.core.errors import Invalid, NotFound
+from extauthz.core.errors import NotFound
 from extauthz.core.times import format_instant
 
-DEFAULT_LIMIT: Final = 100
-MOST: Final = 1000
-_LIST_PARAMETERS: Final = frozenset({"limit", "after"})
-_NO_PARAMETERS: Final[frozenset[str]] = frozenset()
+ID_SCHEMA: Final = {
+    "type": "string",
+    "pattern": r"^[0-9a-fA-F-]{32,36}:[0-9]{1,9}:[0-9]{1,18}$",
+}
 
 _log = logging.getLogger(__name__)
 
 
-def dlq_blueprint(letters: DeadLetters | None) -> Blueprint:
-    """Reading needs the scope `read`, changing `operate`, both for all namespaces.
+class DeadLetterSummary(msgspec.Struct, frozen=True):
+    """One dead letter, without its content."""
 
-    Args:
-        letters: None where this process was told of no event log.
-    """
-    blueprint = Blueprint("dlq", __name__)
+    id: str
+    set_aside_at: str
+    reason: str
+    partition: int
+    offset: int
+    bytes: int
 
-    def allowed(scope: Scope, known: frozenset[str] = _NO_PARAMETERS) -> DeadLetters:
-        principal: Principal = g.principal
-        principal.require_everywhere(scope)
-        parameters.only(request.args, known)
-        if letters is None:
-            raise NotFound("this api knows of no event log; set EVENT_LOG_URL where it runs")
-        return letters
 
-    @blueprint.get("/dlq")
-    def listed() -> Response:
-        known = allowed(Scope.READ, _LIST_PARAMETERS)
-        limit = parameters.count(request.args, "limit", DEFAULT_LIMIT, MOST)
-        after = request.args.get("after", "")
-        found = known.oldest(limit + 1, read_id(after, "after") if after else None)
-        shown = [summary(each) for each in found[:limit]]
-        more = shown[-1]["id"] if len(found) > limit else ""
-        return json_response({"dead_letters": shown, "next": more})
+class DeadLetter(DeadLetterSummary, frozen=True):
+    """The same with headers and the original bytes: as text, or in base64 where they are none."""
 
-    @blueprint.get("/dlq/<letter_id>")
-    def shown(letter_id: str) -> Response:
-        return json_response(
-            {"dead_letter": whole(allowed(Scope.READ).at(read_id(letter_id, "id")))}
-        )
+    headers: list[tuple[str, str]]
+    value: str | UnsetType = UNSET
+    value_base64: str | UnsetType = UNSET
 
-    @blueprint.post("/dlq/<letter_id>/retry")
-    def retried(letter_id: str) -> Response:
-        allowed(Scope.OPERATE).retry(read_id(letter_id, "id"))
-        return _done("dead letter sent again", letter_id)
 
-    @blueprint.delete("/dlq/<letter_id>")
-    def dropped(letter_id: str) -> Response:
-        allowed(Scope.OPERATE).drop(read_id(letter_id, "id"))
-        return _done("dead letter dropped", letter_id)
+class DeadLetterList(msgspec.Struct, frozen=True):
+    """The oldest first; `next` is what to give as `after`, empty behind the last one."""
 
-    return blueprint
+    dead_letters: list[DeadLetterSummary]
+    next: str
+
+
+class DeadLetterAnswer(msgspec.Struct, frozen=True):
+    """One dead letter."""
+
+    dead_letter: DeadLetter
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was asked for is done."""
+
+    id: str
+    success: Literal[True] = True
 
 
 def read_id(text: str, field: str) -> Position:
     """The position that an id names.
 
     Raises:
-        Invalid: naming `field`.
+        Refused: naming `field`.
     """
     parts = text.split(":")
     try:
@@ -84,7 +92,86 @@ def read_id(text: str, field: str) -> Position:
         return Position(UUID(topic), int(partition), int(offset))
     except ValueError:
         mend = "write it as `sentinel dlq list` shows it"
-        raise Invalid(field, f"`{text[:120]}` is no dead letter's id", mend) from None
+        raise bad_parameter(field, f"`{text[:120]}` is no dead letter's id", mend) from None
+
+
+def _after(given: str, _now: datetime) -> Position | None:
+    return read_id(given, AFTER.name)
+
+
+def _letter_id(given: str, _now: datetime) -> Position:
+    return read_id(given, "id")
+
+
+LIMIT: Final = count("limit", 100, 1000, "How many dead letters at most.")
+AFTER: Final[Parameter[Position | None]] = Parameter(
+    "after", _after, ID_SCHEMA, "`next` of the list before.", None
+)
+LETTER_ID: Final = Parameter(
+    "letter_id",
+    _letter_id,
+    ID_SCHEMA,
+    "Id of a dead letter.",
+    Position(UUID(int=0), 0, 0),
+    place=Place.PATH,
+)
+
+
+def dlq_group(letters: DeadLetters | None) -> Group:
+    """Reading needs the scope `read`, changing `operate`, both for all namespaces.
+
+    Args:
+        letters: None where this process was told of no event log.
+    """
+
+    def known() -> DeadLetters:
+        if letters is None:
+            raise NotFound("this api knows of no event log; set EVENT_LOG_URL where it runs")
+        return letters
+
+    def listed(call: Call[None]) -> Response:
+        limit = call.given[LIMIT]
+        found = known().oldest(limit + 1, call.given[AFTER])
+        page = [summary(each) for each in found[:limit]]
+        return json_response(DeadLetterList(page, page[-1].id if len(found) > limit else ""))
+
+    def shown(call: Call[None]) -> Response:
+        return json_response(DeadLetterAnswer(whole(known().at(call.given[LETTER_ID]))))
+
+    def retried(call: Call[None]) -> Response:
+        known().retry(call.given[LETTER_ID])
+        return _done("dead letter sent again", call)
+
+    def dropped(call: Call[None]) -> Response:
+        known().drop(call.given[LETTER_ID])
+        return _done("dead letter dropped", call)
+
+    one = "/dlq/<letter_id>"
+    return Group(
+        "dlq",
+        [
+            _route("GET", "/dlq", listed, "Dead letters, the oldest first.", DeadLetterList),
+            _route("GET", one, shown, "One dead letter, whole.", DeadLetterAnswer),
+            _route("POST", f"{one}/retry", retried, "Send it again.", Done),
+            _route("DELETE", one, dropped, "Drop it for good.", Done),
+        ],
+    )
+
+
+def _route(
+    method: str, path: str, serve: Callable[[Call[None]], Response], summary: str, kind: Any
+) -> Route:
+    needs: Needs = READ_EVERYWHERE if method == "GET" else OPERATE_EVERYWHERE
+    return Route(
+        method=method,
+        path=path,
+        serve=serve,
+        summary=summary,
+        answer=Answer(kind),
+        needs=needs,
+        parameters=(LIMIT, AFTER) if path == "/dlq" else (LETTER_ID,),
+        problems=(HTTPStatus.NOT_FOUND,),
+    )
 
 
 def written_id(position: Position) -> str:
@@ -92,32 +179,31 @@ def written_id(position: Position) -> str:
     return f"{position.topic_id}:{position.partition}:{position.offset}"
 
 
-def summary(found: SetAside) -> dict[str, Any]:
-    """One dead letter as JSON members, without its content."""
+def summary(found: SetAside) -> DeadLetterSummary:
+    """One dead letter, without its content."""
     position = found.letter.record.position
-    return {
-        "id": written_id(position),
-        "set_aside_at": format_instant(found.at.timestamp()),
-        "reason": found.letter.why,
-        "partition": position.partition,
-        "offset": position.offset,
-        "bytes": len(found.letter.record.value),
-    }
+    return DeadLetterSummary(
+        id=written_id(position),
+        set_aside_at=format_instant(found.at.timestamp()),
+        reason=found.letter.why,
+        partition=position.partition,
+        offset=position.offset,
+        bytes=len(found.letter.record.value),
+    )
 
 
-def whole(found: SetAside) -> dict[str, Any]:
-    """The same with headers and the original bytes: as text, or in base64 where they are none."""
+def whole(found: SetAside) -> DeadLetter:
+    """One dead letter, with all that is known of it."""
     record = found.letter.record
-    members = summary(found)
-    members["headers"] = [[name, value.decode("latin-1")] for name, value in record.headers]
     try:
-        members["value"] = record.value.decode()
+        value: dict[str, Any] = {"value": record.value.decode()}
     except UnicodeDecodeError:
-        members["value_base64"] = base64.b64encode(record.value).decode()
-    return members
+        value = {"value_base64": base64.b64encode(record.value).decode()}
+    headers = [(name, content.decode("latin-1")) for name, content in record.headers]
+    return DeadLetter(**msgspec.structs.asdict(summary(found)), headers=headers, **value)
 
 
-def _done(what: str, letter_id: str) -> Response:
-    principal: Principal = g.principal
-    _log.warning(what, extra={"dead_letter": letter_id, "principal": principal.name})
-    return json_response({"success": True, "id": letter_id})
+def _done(what: str, call: Call[None]) -> Response:
+    letter_id = written_id(call.given[LETTER_ID])
+    _log.warning(what, extra={"dead_letter": letter_id, "principal": call.caller.name})
+    return json_response(Done(letter_id))

@@ -1,101 +1,166 @@
-"""`/events` and `/stats`."""
+"""`/events`, `/events/filter`, `/events/<id>`: the audit trail, a page at a time or whole."""
 
-from collections.abc import Sequence
+from http import HTTPStatus
+from itertools import chain
+from threading import BoundedSemaphore
 from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
 
-import orjson
-from flask import Blueprint, Response, g, request
+from flask import Response, request
 
-from backend.api.answers import json_response
-from backend.auth.principal import Principal, Scope
-from backend.ports import EventStore, StoredEvent
-from extauthz.core.events import INTERNAL_TYPES, EventType
+from backend.api import cursors
+from backend.api.answers import JSON, json_response
+from backend.api.cursors import CURSOR
+from backend.api.event_view import EventAnswer, EventPage, Meta, shown
+from backend.api.filters import FILTERS, SINCE, UNTIL, event_filter, reach
+from backend.api.parameters import Given, Parameter, Place, choice, clamped
+from backend.api.refusals import bad_parameter
+from backend.api.routes import READ, Answer, Call, Group, Route
+from backend.ports import EventStore
+from backend.queries import EventFilter, ExportForm
+from extauthz.core.errors import Busy, NotFound
 from extauthz.core.times import format_instant
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
-OUTCOMES: Final = frozenset({EventType.RESPONSE.value})  # shown within their calls alone
-INTERNAL: Final = frozenset(event_type.value for event_type in INTERNAL_TYPES)
+MOST_EXPORTS: Final = 3  # at once: fewer than there are threads, so that queries go on
 
-# Members of an outcome that belong to its call.
-_OUTCOME_MEMBERS: Final = ("status", "latency_ms", "bytes_in", "bytes_out", "response_flags")
-_OPTIONAL: Final = (
-    "trace_id",
-    "server",
-    "namespace",
-    "team_id",
-    "cluster",
-    "human_id",
-    "agent_id",
-    "session_id",
-    "decision",
-    "tool_name",
-    "event_id",
-    "reason",
-    "producer",
+LIMIT: Final = clamped("limit", DEFAULT_LIMIT, MOST, "How many events a page holds at most")
+FORMAT: Final = choice(
+    "format",
+    ("json", *ExportForm),
+    "`ndjson` or `csv`: all events that match, as a stream. Else `Accept` says it.",
 )
+EVENT_ID: Final = Parameter(
+    "event_id",
+    lambda given, _now: given,
+    {"type": "string", "format": "uuid"},
+    "Id of the event; `decision_id` of a denial is one.",
+    "",
+    place=Place.PATH,
+)
+MEDIA_TYPES: Final = {
+    ExportForm.NDJSON: "application/x-ndjson",
+    ExportForm.CSV: "text/csv",
+}
+_ACCEPTED: Final = {
+    JSON: None,
+    "application/x-ndjson": ExportForm.NDJSON,
+    "application/ndjson": ExportForm.NDJSON,
+    "text/csv": ExportForm.CSV,
+}
 
 
-def events_blueprint(store: EventStore) -> Blueprint:
-    """Reads events; the scope `read`, for all namespaces."""
-    blueprint = Blueprint("events", __name__)
+def events_group(store: EventStore) -> Group:
+    """Reads events; the scope `read`, limited to the caller's namespaces."""
+    exports = BoundedSemaphore(MOST_EXPORTS)
 
-    @blueprint.before_request
-    def authorize() -> None:
-        principal: Principal = g.principal
-        principal.require_everywhere(Scope.READ)
+    def listed(call: Call[None]) -> Response:
+        asked = event_filter(call.given, call.caller)
+        form = asked_form(call.given)
+        if form is not None:
+            return _exported(store, asked, form, exports)
+        limit = call.given[LIMIT]
+        page = store.page(asked, limit, call.given[CURSOR])
+        cursor = cursors.written(page.next) if page.next else ""
+        answer = EventPage(
+            events=[shown(event) for event in page.events],
+            meta=Meta(limit=limit, has_more=bool(cursor), next_cursor=cursor),
+            next=_next(call.given, cursor) if cursor else "",
+        )
+        return json_response(answer)
 
-    @blueprint.get("/events")
-    def recent() -> Response:
-        events = store.recent(read_limit(request.args.get("limit", "")), OUTCOMES)
-        return json_response({"events": described(store, events)})
+    def one(call: Call[None]) -> Response:
+        event_id = call.given[EVENT_ID]
+        within = reach(call.caller)
+        try:
+            UUID(event_id)
+        except ValueError:
+            raise NotFound(f"event `{event_id[:64]}` does not exist; ids are UUIDs") from None
+        return json_response(EventAnswer(shown(store.event(event_id, within))))
 
-    @blueprint.get("/stats")
-    def stats() -> Response:
-        return json_response({"events_total": store.total(INTERNAL)})
-
-    return blueprint
-
-
-def read_limit(text: str) -> int:
-    """Clamped to 1…1000; what cannot be read counts as not given."""
-    try:
-        return max(1, min(MOST, int(text)))
-    except ValueError:
-        return DEFAULT_LIMIT
-
-
-def described(store: EventStore, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-    """Events as the api shows them, outcomes that came apart merged into their calls."""
-    calls = [e for e in events if e.event_type == EventType.REQUEST]
-    outcomes = (
-        store.outcomes([e.event_id for e in calls], min(e.event_time for e in calls))
-        if calls
-        else {}
+    parameters: tuple[Parameter[Any], ...] = (*FILTERS, LIMIT, CURSOR, FORMAT)
+    page = Answer(EventPage, {MEDIA_TYPES[form]: {"type": "string"} for form in ExportForm})
+    lists = [
+        Route(
+            method="GET",
+            path=path,
+            serve=listed,
+            summary=summary,
+            answer=page,
+            needs=READ,
+            parameters=parameters,
+        )
+        for path, summary in (
+            ("/events", "The newest events, newest first."),
+            ("/events/filter", "The same; the path that existing tools filter by."),
+        )
+    ]
+    single = Route(
+        method="GET",
+        path="/events/<event_id>",
+        serve=one,
+        summary="One event.",
+        answer=Answer(EventAnswer),
+        needs=READ,
+        parameters=(EVENT_ID,),
+        problems=(HTTPStatus.NOT_FOUND,),
     )
-    return [describe(event, outcomes.get(event.event_id, "")) for event in events]
+    return Group("events", [*lists, single])
 
 
-def describe(event: StoredEvent, outcome: str = "") -> dict[str, Any]:
-    """One event.
+def asked_form(given: Given) -> ExportForm | None:
+    """What `format`, else `Accept` asks for; None for a page of JSON.
 
-    Args:
-        outcome: payload of the `mcp.response` that belongs to it; empty when none came apart.
+    Raises:
+        Refused: an export of one page: it would seem whole.
     """
-    payload: Any = orjson.Fragment(event.payload)
-    if outcome:
-        payload = merged(orjson.loads(event.payload), orjson.loads(outcome))
-    members = {
-        "timestamp": format_instant(event.event_time.timestamp()),
-        "source": event.source,
-        "event_type": event.event_type,
-        "payload": payload,
-    }
-    return members | {name: value for name in _OPTIONAL if (value := getattr(event, name))}
+    if given[FORMAT]:
+        form = None if given[FORMAT] == "json" else ExportForm(given[FORMAT])
+    else:
+        form = _ACCEPTED[request.accept_mimetypes.best_match(_ACCEPTED, default=JSON)]
+    if form is not None:
+        for name in (LIMIT.name, CURSOR.name):
+            if given.query.get(name, "").strip():
+                mend = "leave it out, and bound the export by `since` and `until`"
+                raise bad_parameter(name, "does not apply to an export, which has all", mend)
+    return form
 
 
-def merged(call: Any, outcome: Any) -> Any:
-    """A call's payload with its outcome; what the call already says stays."""
-    if not isinstance(call, dict) or not isinstance(outcome, dict):
-        return call
-    return {name: outcome[name] for name in _OUTCOME_MEMBERS if name in outcome} | call
+def _exported(
+    store: EventStore, asked: EventFilter, form: ExportForm, exports: BoundedSemaphore
+) -> Response:
+    """A stream in constant memory: a chunk is fetched when the one before it was taken."""
+    if not exports.acquire(blocking=False):
+        raise Busy(f"{MOST_EXPORTS} exports are running; try again when one has ended")
+    try:
+        chunks = store.export(asked, form)
+        first = next(chunks, b"")  # what is wrong is told before the answer begins
+    except BaseException:
+        exports.release()
+        raise
+    response = Response(chain((first,), chunks), mimetype=MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = f'attachment; filename="events.{form}"'
+
+    @response.call_on_close
+    def ended() -> None:
+        """Also where the client went away: the store's query ends with its iterator."""
+        try:
+            close = getattr(chunks, "close", None)
+            if close:
+                close()
+        finally:
+            exports.release()
+
+    return response
+
+
+def _next(given: Given, cursor: str) -> str:
+    """The next page's address, filters kept; times that were relative stay where they were."""
+    asked = {name: value for name, value in given.query.items() if value.strip()}
+    for each in (SINCE, UNTIL):
+        if moment := given[each]:
+            asked[each.name] = format_instant(moment.timestamp())
+    asked |= {LIMIT.name: str(given[LIMIT]), CURSOR.name: cursor}
+    return f"{request.path}?{urlencode(asked)}"
