@@ -147,6 +147,7 @@ class ClickHouseStore:
     def insert(self, rows: Sequence[StoredEvent]) -> None:
         if not rows:
             return
+        # No text holds a lone surrogate, for each was read from UTF-8.
         # A stream: clickhouse-connect sends bytes again when their answer was lost, though
         # they may be stored by then.
         block = BytesIO(_ENCODER.encode_lines(rows))
