@@ -112,7 +112,9 @@ def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
     assert list(store.recent(10, NONE)) == [whole]
 
 
-@pytest.mark.parametrize("payload", ['"text"', "[1,2]", "0", "true", '{"a":{"b":[]}}', r'"\ud800\u0000"'])
+@pytest.mark.parametrize(
+    "payload", ['"text"', "[1,2]", "0", "true", '{"a":{"b":[]}}', r'"\ud800\u0000"']
+)
 def test_any_payload_is_kept(store: EventStore, topic: UUID, payload: str) -> None:
     """The payload is JSON text of any kind."""
     store.insert([event(topic, 1, payload=payload)])
