@@ -117,7 +117,9 @@ class Traffic:
         gateway = self._gateway(made.gateway)
         decision = made.decision.identified(_uuid7(made.at))
         return gateway.encoder.encode(
-            Call(gateway.next(), made.at, 0.0, made.asked, decision, outcome=made.outcome)
+            Call(
+                gateway.next(), made.at, 0.0, made.asked, decision, runs=False, outcome=made.outcome
+            )
         )
 
     def _notice(self, number: int, at: float) -> bytes:
