@@ -141,7 +141,7 @@ def _undeny(situation: Situation, decision: Decision, now: float) -> Iterator[Ed
         replace(rule, decision="allow") if rule.name == tool else rule for rule in grant.tool_rules
     )
     changed = replace(grant, tool_rules=rules)
-    yield Edit(grant, changed, f"let the rule for `{tool}` in {name} allow it")
+    yield Edit(grant, changed, f"let the rule of {name} for `{tool}` allow it")
 
 
 def _add_rule(situation: Situation, decision: Decision, now: float) -> Iterator[Edit]:
@@ -158,7 +158,7 @@ def _add_side_effect(situation: Situation, decision: Decision, now: float) -> It
     for grant in situation.grants:
         if effect not in grant.allowed_side_effects and _rule(grant, decision.call.tool):
             effects = (*grant.allowed_side_effects, effect)
-            summary = f"add `{effect}` to the side effects of {grant.namespace}/{grant.name}"
+            summary = f"add `{effect}` to the side effects of grant {grant.namespace}/{grant.name}"
             yield Edit(grant, replace(grant, allowed_side_effects=effects), summary)
 
 
