@@ -7,6 +7,7 @@ from tests.chaos import moments
 from tests.chaos.faults import Fault, all_decided, away, clock_back, poison, send_old_events
 from tests.chaos.split import Split
 from tests.tools.clickhouse_endpoint import Fault as StoreFault
+from tests.tools.split_stack import Part, metric
 
 TRIES = 6  # to hit a moment
 SESSION_SECONDS = 6.0  # until a silent consumer loses its partitions
@@ -159,10 +160,29 @@ async def rebalance(split: Split) -> str:
 
 
 async def zombie(split: Split) -> str:
-    """A processor stands still amid an insert for longer than its session, then goes on."""
+    """A processor stands still after an insert, for longer than its session, then goes on."""
     part = split.run.chance.choice(split.working)
-    await asyncio.to_thread(split.stack.store.fail, StoreFault(on="insert", times=1, before=0.5))
-    await asyncio.sleep(split.run.chance.uniform(0.5, 1.5))
+    done = await asyncio.to_thread(_done, part)
+    while await asyncio.to_thread(_done, part) <= done:
+        await asyncio.sleep(0.01)
+    return await _beyond_session(split, part)
+
+
+async def zombie_amid_insert(split: Split) -> str:
+    """Likewise at any moment, and the store takes its time."""
+    part = split.run.chance.choice(split.working)
+    await asyncio.to_thread(split.stack.store.fail, StoreFault(on="any", times=-1, before=0.5))
+    await asyncio.sleep(split.run.chance.uniform(0.5, 2.5))
+    seen = await _beyond_session(split, part)
+    await asyncio.to_thread(split.stack.store.fail)
+    return seen
+
+
+def _done(part: Part) -> float:
+    return metric(part.ready.removesuffix("/ready"), "processor_events_total")
+
+
+async def _beyond_session(split: Split, part: Part) -> str:
     moments.stand_still(part.pid)
     try:
         until = time.monotonic() + SESSION_SECONDS + 2
@@ -170,7 +190,6 @@ async def zombie(split: Split) -> str:
             await all_decided(split)
     finally:
         moments.go_on(part.pid)
-    await asyncio.to_thread(split.stack.store.fail)
     await split.backend_ready()
     return f"{part.name} for {SESSION_SECONDS + 2:.0f} s"
 
@@ -214,7 +233,7 @@ _AGAIN = "started again"
 FAULTS: list[Fault[Split]] = [
     Fault("kill decision point", "SIGKILL", _AGAIN, kill_decision_point, bounded=False),
     Fault("kill ingest", "SIGKILL", _AGAIN, kill_ingest),
-    Fault("kill processor", "SIGKILL one of two", _AGAIN, kill_processor),
+    Fault("kill processor", "SIGKILL one of two", _AGAIN, kill_processor, bounded=False),
     Fault("kill api", "SIGKILL", _AGAIN, kill_api, bounded=False),
     Fault("kill Kafka", "SIGKILL, away for a while", _AGAIN, kill_kafka),
     Fault("kill store", "SIGKILL, away for a while", _AGAIN, kill_store),
@@ -244,8 +263,15 @@ FAULTS: list[Fault[Split]] = [
     Fault("half-open connections", "nothing is relayed", "reset", half_open),
     Fault("rebalance", "one processor comes, one goes", "the rest share", rebalance),
     Fault("zombie processor", "SIGSTOP beyond the session", "SIGCONT", zombie),
+    Fault(
+        "zombie amid an insert",
+        "SIGSTOP beyond the session, the store slow",
+        "SIGCONT",
+        zombie_amid_insert,
+        bounded=False,
+    ),
     Fault("fill spools' disk", "RLIMIT_FSIZE 0", "the limit goes", fill_spool_disk, bounded=False),
-    Fault("fill log's disk", "RLIMIT_FSIZE 0", _AGAIN, fill_log_disk),
+    Fault("fill log's disk", "RLIMIT_FSIZE 0", _AGAIN, fill_log_disk, bounded=False),
     Fault("fill store's disk", "RLIMIT_FSIZE 0", "the limit goes", fill_store_disk),
     Fault(
         "clock back",
