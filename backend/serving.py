@@ -20,6 +20,7 @@ CLOSE_SECONDS: Final = 5.0  # for requests that are being answered
 # never send twice must let go first: those of Go do after 90.
 IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
+WSGI_MAX_CONNECTIONS: Final = 1000  # nobody else is let in then, and strangers can open many
 WSGI_MAX_BODY_BYTES: Final = 1 << 20  # of what applications refuse, too: it is read first
 
 
@@ -81,6 +82,8 @@ class WsgiUnit:
             threads=WSGI_THREADS,
             ident=None,
             max_request_body_size=WSGI_MAX_BODY_BYTES,
+            connection_limit=WSGI_MAX_CONNECTIONS,
+            asyncore_use_poll=True,  # select() ends at 1024
         )
         thread = threading.Thread(target=server.run, name=f"{self.name}-http")
         thread.start()

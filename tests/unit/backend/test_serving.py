@@ -96,6 +96,29 @@ async def test_a_unit_runs_again() -> None:
             await running
 
 
+async def test_strangers_take_neither_disk_nor_places() -> None:
+    """A large body is refused unread, and hundreds of idle connections keep nobody out."""
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    unit, stop, ready = WsgiUnit("api", app, "127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(unit.run(stop, ready.set))
+    await ready.wait()
+    idle = [await asyncio.open_connection("127.0.0.1", unit.port) for _ in range(200)]
+    async with asyncio.timeout(30):
+        for size, status in ((1 << 30, b"413"), (0, b"200")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            assert (await reader.readline()).split()[1] == status
+            writer.close()
+    for _, writer in idle:
+        writer.close()
+    stop.set()
+    await running
+
+
 @pytest.mark.parametrize("kind", [HttpUnit, WsgiUnit])
 async def test_a_port_that_is_taken(kind: Any) -> None:
     """The error names component, address and mend."""
