@@ -12,6 +12,7 @@ COMMANDS = {
     "up": "backend.cli.up:up",
     "status": "backend.cli.status:status",
     "events": "backend.cli.events:events",
+    "explain": "backend.cli.explain:explain",
     "audit": "backend.cli.audit:audit",
     "dlq": "backend.cli.dlq:dlq",
     "call": "backend.cli.call:call",

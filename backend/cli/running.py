@@ -103,6 +103,7 @@ async def get_json(
     key: str = "",
     *,
     method: str = "GET",
+    body: Any = None,
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Any:
     """Ask for a JSON document.
@@ -111,6 +112,7 @@ async def get_json(
         session: an open session.
         url: absolute.
         key: API key; empty to send none.
+        body: sent as JSON; None to send none.
 
     Raises:
         Failure: no answer (Unreachable), a refusal (of what is not there: Missing), or an
@@ -119,7 +121,9 @@ async def get_json(
     headers = {"x-api-key": key} if key else {}
     timeout = aiohttp.ClientTimeout(total=answer_seconds)
     try:
-        async with session.request(method, url, headers=headers, timeout=timeout) as response:
+        async with session.request(
+            method, url, headers=headers, json=body, timeout=timeout
+        ) as response:
             if response.status == 401:
                 raise Failure(f"{url} does not know this key; name another with --key-file")
             if response.status >= 400:
