@@ -9,7 +9,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,7 @@ class Service:
 
     Args:
         name: the target.
-        port: of its HTTP; the api has one of its own under `all`.
-        api_port: 0 where there is no api.
+        port, api_port: of ingest and api, where it runs them.
     """
 
     name: str
@@ -83,6 +82,8 @@ class Service:
         self._check()
         try:
             self._get("/ready")
+            for port in _SERVES[self.name](self):  # the metrics answer before these do
+                socket.create_connection(("127.0.0.1", port)).close()
         except (urllib.error.URLError, ConnectionError):
             return False
         return True
@@ -104,6 +105,14 @@ class Service:
         with urllib.request.urlopen(url, timeout=WAIT_SECONDS) as response:
             body: bytes = response.read()
         return body
+
+
+_SERVES: Mapping[str, Callable[[Service], tuple[int, ...]]] = {
+    "all": lambda service: (service.port, service.api_port),
+    "ingest": lambda service: (service.port,),
+    "processor": lambda service: (),
+    "api": lambda service: (service.api_port,),
+}
 
 
 @contextmanager
