@@ -49,12 +49,11 @@ def _change(
     last: Change | None = None,
 ) -> Change:
     after = standing.written if standing else None
-    known = after or before
     return Change(
         key=key,
         action=action,
         actor=ACTOR,
-        server=server_of(known) if known else last.server if last else "",
+        server=server_of(after) if after else last.server if last else "",
         before=before,
         after=after,
         file=standing.file if standing else "",
