@@ -137,6 +137,19 @@ class Consumer(Protocol):
     async def fetch(self, most: int, wait_seconds: float) -> Sequence[Record]:
         """Up to `most` next records in order; waits for the first; may be empty."""
 
+    async def confirm(self) -> float:
+        """Prove that the partitions are still this member's.
+
+        A process that stood still for long may have lost them and not know it yet.
+
+        Returns:
+            Seconds, from the call on, in which nobody else can get them.
+
+        Raises:
+            Conflict: they went; whoever has them reads the records again.
+            Retryable: the log is away.
+        """
+
     async def commit(self, positions: Sequence[Position]) -> None:
         """Everything up to and including each position is done with.
 

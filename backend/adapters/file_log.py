@@ -7,6 +7,7 @@ ended, and a changed file is another log. Groups commit nothing: the store knows
 
 import asyncio
 import hashlib
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import count
@@ -122,6 +123,9 @@ class FileConsumer:
         if not records:
             await asyncio.sleep(wait_seconds)  # nothing comes any more
         return records
+
+    async def confirm(self) -> float:
+        return math.inf  # there is one reader
 
     async def commit(self, positions: Sequence[Position]) -> None:
         self._committed = max(self._committed, *(each.offset for each in positions), 0)

@@ -6,7 +6,7 @@ sends no heartbeats, so the owner hears of them in `fetch`, and they are paused 
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,6 +92,20 @@ class KafkaConsumer:
                 offsets[partition] = max(offsets.get(partition, 0), each.offset + 1)
         if not offsets:
             return
+        await self._commit(offsets)
+        for partition, offset in offsets.items():
+            if partition in self._owned:
+                self._owned[partition].committed = offset
+
+    async def confirm(self) -> float:
+        # A commit of what is committed: the broker refuses it to whom it no longer counts as a
+        # member, and begins the session of a member anew.
+        if not self._owned:
+            raise _gone()
+        await self._commit({partition: each.committed for partition, each in self._owned.items()})
+        return self._settings.session_seconds
+
+    async def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         noted = {
             partition: OffsetAndMetadata(offset, str(self._owned[partition].topic_id))
             for partition, offset in offsets.items()
@@ -104,9 +118,6 @@ class KafkaConsumer:
             if isinstance(error.__cause__, CommitFailedError | IllegalStateError):
                 raise _gone() from error
             raise
-        for partition, offset in offsets.items():
-            if partition in self._owned:
-                self._owned[partition].committed = offset
 
     async def lag(self) -> int:
         owned = {partition: each.committed for partition, each in self._owned.items()}

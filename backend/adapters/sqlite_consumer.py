@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import math
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ class SqliteConsumer:
         if records:
             self._next = records[-1].position.offset + 1
         return records
+
+    async def confirm(self) -> float:
+        return math.inf  # nobody else gets the lock while this process lives
 
     async def commit(self, positions: Sequence[Position]) -> None:
         if not positions:

@@ -13,7 +13,7 @@ from backend.metrics import ProcessorMetrics, Result
 from backend.ports import EventStore, StoredEvent
 from backend.processor.copies import Copies
 from backend.processor.poison import TooManyDeadLetters
-from extauthz.core.errors import Invalid
+from extauthz.core.errors import Invalid, Retryable
 
 _Partition = tuple[UUID, int]
 
@@ -34,6 +34,7 @@ class Insertion:
 
     Args:
         clock: seconds since the epoch.
+        monotonic: seconds of a monotonic clock.
         doubts_all: look up every event by its id, whether it is marked or not.
     """
 
@@ -42,10 +43,12 @@ class Insertion:
         store: EventStore,
         metrics: ProcessorMetrics,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         *,
         doubts_all: bool = False,
     ) -> None:
         self._store, self._metrics, self._clock = store, metrics, clock
+        self._monotonic, self._until = monotonic, 0.0
         self._copies = Copies(store, doubts_all=doubts_all)
         self._last: dict[_Partition, int] = {}
 
@@ -55,18 +58,21 @@ class Insertion:
         self._copies.forget()
 
     def insert(
-        self, batch: Sequence[StoredEvent], *, again: bool, most_refused: int
+        self, batch: Sequence[StoredEvent], *, again: bool, most_refused: int, until: float
     ) -> list[Refused]:
         """Store what is not stored yet.
 
         Args:
             again: an earlier try failed and may have stored a part of this very batch.
             most_refused: rows that the store may refuse before it is not the rows' fault.
+            until: monotonic seconds; nothing is begun to be inserted later, for the partitions
+                may then be another's.
 
         Raises:
             Retryable: nothing is known about what was stored; call again with `again`.
             TooManyDeadLetters: the same, and another try would not help.
         """
+        self._until = until
         is_stored = self._stored(batch, ask_always=again)
         new = self._copies.without(batch, is_stored)
         refused: list[Refused] = []
@@ -85,6 +91,8 @@ class Insertion:
         """One insert; a batch that is refused is halved until the row at fault stands alone."""
         if not batch:
             return
+        if self._monotonic() >= self._until:
+            raise Retryable("the partitions may be another's by now; they are asked for again")
         try:
             self._store.insert(batch)
         except Invalid as error:

@@ -14,9 +14,17 @@ from uuid import UUID
 import stamina
 
 from backend.metrics import ProcessorMetrics, Result
-from backend.ports import Assignment, Consumer, DeadLetter, EventStore, Position, Record
+from backend.ports import (
+    Assignment,
+    Consumer,
+    DeadLetter,
+    EventStore,
+    Position,
+    Record,
+    StoredEvent,
+)
 from backend.processor.batch import Batcher
-from backend.processor.insertion import Insertion
+from backend.processor.insertion import Insertion, Refused
 from backend.processor.poison import DeadLetterLimit, TooManyDeadLetters
 from backend.processor.rows import read_records
 from backend.processor.watch import Watch
@@ -70,7 +78,7 @@ class Processor:
         doubts_all: bool = False,
     ) -> None:
         self._log, self._group = log, group
-        self._insertion = Insertion(store, metrics, clock, doubts_all=doubts_all)
+        self._insertion = Insertion(store, metrics, clock, monotonic, doubts_all=doubts_all)
         self._new_batch, self._batch = new_batch, new_batch()
         self._metrics, self._limit, self._empties_log = metrics, limit, empties_log
         self._monotonic = monotonic
@@ -198,9 +206,7 @@ class Processor:
             raise TooManyDeadLetters(self._limit.most, letters[-1].why)
         try:
             refused = await self._until_it_works(
-                lambda again: asyncio.to_thread(
-                    self._insertion.insert, rows, again=again, most_refused=allowed
-                ),
+                lambda again: self._insert(consumer, rows, again=again, most_refused=allowed),
                 pauses=True,
             )
             if refused:
@@ -213,6 +219,20 @@ class Processor:
             _log.warning("left a batch to the next owner", extra={"error": str(error)})
         except Conflict as error:
             _log.warning("not committed, will be skipped", extra={"error": str(error)})
+
+    async def _insert(
+        self, consumer: Consumer, rows: Sequence[StoredEvent], *, again: bool, most_refused: int
+    ) -> list[Refused]:
+        """Insert while the partitions are surely ours.
+
+        A process that stood still (a paused machine) may have lost them: others have stored
+        these rows by now.
+        """
+        asked = self._monotonic()
+        until = asked + await consumer.confirm()
+        return await asyncio.to_thread(
+            self._insertion.insert, rows, again=again, most_refused=most_refused, until=until
+        )
 
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
         if not letters:

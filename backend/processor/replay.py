@@ -6,6 +6,7 @@ beginning, and the store says what it holds. Poison is listed, not set aside in 
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -136,6 +137,9 @@ class _Reader:
 
     async def fetch(self, most: int, wait_seconds: float) -> Sequence[Record]:
         return await self._consumer.fetch(most, wait_seconds)
+
+    async def confirm(self) -> float:
+        return math.inf  # its group is its own
 
     async def commit(self, positions: Sequence[Position]) -> None:
         return

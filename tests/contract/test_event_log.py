@@ -154,6 +154,24 @@ async def test_lag_counts_what_is_not_committed(open_log: Open) -> None:
     await consumer.stop()
 
 
+async def test_to_confirm_commits_nothing(open_log: Open) -> None:
+    """A member that asks whether its partitions are still its own is told for how long."""
+    log = await open_log()
+    await log.append(messages("a", "b", "c"))
+    consumer, _ = await joined(log)
+    assert await consumer.confirm() > 0
+    first, *_ = await take(consumer, 3)
+    assert await consumer.confirm() > 0
+    await consumer.commit([first.position])
+    assert await consumer.confirm() > 0
+    await consumer.stop()
+
+    log = await open_log()
+    consumer, _ = await joined(log)
+    assert values(await take(consumer, 2)) == ["b", "c"]
+    await consumer.stop()
+
+
 async def test_a_commit_never_goes_back(open_log: Open) -> None:
     """A commit of an earlier position changes nothing."""
     log = await open_log()

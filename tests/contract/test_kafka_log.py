@@ -1,6 +1,7 @@
 """What the log on Kafka does beyond the contract: several members, brokers that go, limits."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -116,6 +117,37 @@ async def test_a_commit_after_the_partitions_went_is_a_conflict(broker: KafkaBro
         await member.consumer.stop()
         with pytest.raises(Conflict):
             await member.consumer.commit([record.position])
+
+
+async def test_a_member_that_stood_still_learns_that_its_partitions_went(
+    broker: KafkaBroker,
+) -> None:
+    """It cannot confirm that they are its own once another has them."""
+    place = KafkaPlace(broker, session_seconds=1.0)
+    is_still, goes_on = threading.Event(), threading.Event()
+
+    async def stand_still() -> None:
+        async with opened(place) as log:
+            member = Member(log.consumer("g"))
+            await member.consumer.start(member)
+            await member.consumer.fetch(1, WAIT_SECONDS)
+            assert await member.consumer.confirm() == 1.0
+            is_still.set()
+            goes_on.wait(WAIT_SECONDS)  # its event loop, heartbeats included
+            with pytest.raises(Conflict):
+                await member.consumer.confirm()
+            await member.consumer.stop()
+
+    async with opened(place) as log:
+        await log.append([Message(b"a")])
+        still = asyncio.create_task(asyncio.to_thread(asyncio.run, stand_still()))
+        await until(is_still.is_set)
+        other = Member(log.consumer("g"))
+        await other.consumer.start(other)
+        await until(lambda: other.owned)
+        goes_on.set()
+        await still
+        await other.consumer.stop()
 
 
 async def test_a_broker_that_goes_and_comes_back(broker: KafkaBroker) -> None:

@@ -397,6 +397,7 @@ class WatchedLog:
     def __init__(self, log: SqliteLog) -> None:
         self._log = log
         self.fetched, self.refuses = 0, False
+        self.confirmed: list[float | Conflict] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -416,6 +417,14 @@ class WatchedConsumer:
         records = await self._consumer.fetch(most, wait_seconds)
         self._watched.fetched += len(records)
         return records
+
+    async def confirm(self) -> float:
+        if not self._watched.confirmed:
+            return await self._consumer.confirm()
+        answer = self._watched.confirmed.pop(0)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
 
     async def commit(self, positions: Sequence[Position]) -> None:
         if self._watched.refuses:
@@ -518,6 +527,33 @@ async def test_a_commit_may_come_too_late(log: SqliteLog, store: ClickHouseStore
     registry = await drained(log, store)
     assert ids(store) == ["a", "b"]
     assert count(registry, "present") == 2
+
+
+async def test_what_others_have_is_left_to_them(log: SqliteLog, store: ClickHouseStore) -> None:
+    """A processor that stood still asks before it inserts whether the partitions are its own."""
+    watched, stop = WatchedLog(log), asyncio.Event()
+    watched.confirmed = [Conflict("the partitions went")]
+    await log.append([Message(envelope("a"))])
+    one = processor(watched, store, new_registry())  # type: ignore[arg-type]
+    running = asyncio.create_task(one.run(stop, lambda: None))
+    await until(lambda: not watched.confirmed)
+    running.cancel()
+    await asyncio.wait([running])
+    assert ids(store) == []
+    await drained(log, store)  # the next owner
+    assert ids(store) == ["a"]
+
+
+async def test_what_was_confirmed_too_long_ago_is_asked_again(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """Nothing is inserted once the partitions may be another's; then they are asked for again."""
+    watched = WatchedLog(log)
+    watched.confirmed = [0.0]
+    await log.append([Message(envelope("a"))])
+    registry = await drained(watched, store)  # type: ignore[arg-type]
+    assert ids(store) == ["a"]
+    assert registry.get_sample_value("processor_retries_total") == 1
 
 
 async def test_duplicates_are_counted(log: SqliteLog, store: ClickHouseStore) -> None:
