@@ -31,7 +31,7 @@ from extauthz.core.times import format_instant
 
 ID_SCHEMA: Final = {
     "type": "string",
-    "pattern": r"^[0-9a-fA-F-]{32,36}:[0-9]{1,9}:[0-9]{1,18}$",
+    "pattern": r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,9}:[0-9]{1,18}$",
 }
 
 _log = logging.getLogger(__name__)

@@ -158,7 +158,9 @@ def clamped(name: str, default: int, most: int, help: str) -> Parameter[int]:
             return default
 
     said = f"{help}; moved into 1…{most}, {default} where it cannot be read."
-    return Parameter(name, read, {"type": "integer", "default": default}, said, default)
+    # Text is taken, too: generated clients must not refuse what existing tools send.
+    schema = {"type": ["integer", "string"], "default": default}
+    return Parameter(name, read, schema, said, default)
 
 
 def count(name: str, default: int, most: int, help: str) -> Parameter[int]:

@@ -1,0 +1,93 @@
+"""The api over real adapters, its callers, and events for it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from backend.adapters.clickhouse_store import ClickHouseStore
+from backend.adapters.directory import DirectoryStore
+from backend.api.app import create_app
+from backend.auth.api_keys import USER, ApiKey, ApiKeys, digest_of, from_lists
+from backend.auth.principal import Principal, Scope
+from backend.metrics import ApiMetrics, new_registry
+from backend.ports import AccessStore, EventStore
+from tests.tools.event_rows import NOON
+
+ACCESS = """
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAccessGrant
+metadata: {name: live, namespace: team-a}
+spec: {serverRef: {name: shop}, subject: {agentID: ops}}
+---
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAccessGrant
+metadata: {name: off, namespace: team-a}
+spec: {serverRef: {name: shop}, subject: {agentID: ops}, disabled: true}
+---
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAccessGrant
+metadata: {name: live, namespace: team-b}
+spec: {serverRef: {name: bank}, subject: {agentID: ops}}
+---
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAgentSession
+metadata: {name: open, namespace: team-a}
+spec: {serverRef: {name: shop}, subject: {agentID: ops}}
+---
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAgentSession
+metadata: {name: gone, namespace: team-a}
+spec: {serverRef: {name: shop}, subject: {agentID: ops}, revoked: true}
+"""
+
+NewApp = Callable[..., Flask]
+
+
+def callers() -> ApiKeys:
+    """`admin`, `user` and `ingest` of plain lists; users of namespaces from a keys file."""
+    limited = {
+        "team-a": Principal("ada", USER, frozenset({"team-a"})),
+        "both": Principal("bob", USER, frozenset({"team-a", "team-b"})),
+        "reader": Principal("rita", frozenset({Scope.READ})),
+    }
+    named = [ApiKey(digest_of(key), principal) for key, principal in limited.items()]
+    return ApiKeys([*from_lists(["user"], ["admin"], ["ingest"]), *named])
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory: pytest.TempPathFactory) -> AccessStore:
+    """Grants and sessions, some of them out of force."""
+    folder: Path = tmp_path_factory.mktemp("access")
+    (folder / "access.yaml").write_text(ACCESS)
+    return DirectoryStore(folder)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
+    """One chDB store for a module's tests, which fill it once."""
+    store = ClickHouseStore(f"chdb://{tmp_path_factory.mktemp('filled') / 'store'}")
+    store.migrate()
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def new_app(access: AccessStore) -> NewApp:
+    """Makes the application over a store."""
+
+    def made(store: EventStore | None, **others: Any) -> Flask:
+        given: dict[str, Any] = {
+            "store": store,
+            "access": access,
+            "letters": None,
+            "verifier": callers(),
+            "metrics": ApiMetrics(new_registry()),
+            "clock": lambda: NOON,
+            "retention": None,
+        }
+        return create_app(**given | others)
+
+    return made
