@@ -5,7 +5,7 @@ Every adapter translates its client's errors into `extauthz.core.errors`:
 `Retryable` (it is away), `Busy` (it is full), `Invalid` (it refused the data).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -426,12 +426,6 @@ class EventStore(Protocol):
         Args:
             server: objects alone that were ever about MCP servers of this name; empty for all.
         """
-
-    def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
-        """The newest events, newest first."""
-
-    def outcomes(self, event_ids: Sequence[str], since: datetime) -> Mapping[str, str]:
-        """Payloads of `mcp.response` events, by the id of the call they belong to."""
 
     def total(self, without_types: frozenset[str]) -> int:
         """How many events are stored."""

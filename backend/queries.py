@@ -178,7 +178,11 @@ class ActorUsage:
 
 @dataclass(frozen=True, slots=True)
 class ToolUsage:
-    """Calls of one declared tool by one actor; tools that no server declares are left out."""
+    """Calls of one declared tool by one actor; tools that no server declares are left out.
+
+    Args:
+        team_id: of the server's owner.
+    """
 
     server: str
     tool_name: str
@@ -188,6 +192,7 @@ class ToolUsage:
     events: int
     denied: int
     last_seen: datetime
+    namespace: str
 
 
 @dataclass(frozen=True, slots=True)

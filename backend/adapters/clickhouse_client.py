@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 
 from backend.adapters.clickhouse_cluster import on_cluster
-from extauthz.core.errors import Conflict, Invalid, Retryable
+from extauthz.core.errors import Conflict, Invalid, Retryable, TooSlow
 
 DATABASE: Final = "mcp"
 CONNECT_SECONDS: Final = 5
@@ -34,15 +34,18 @@ QUERY_SETTINGS: Final = {
 BAD_ROW: Final = frozenset({6, 25, 26, 27, 38, 41, 69, 72, 117, 131, 321, 349, 376, 467})
 # NOT_ENOUGH_SPACE, CANNOT_WRITE_TO_FILE_DESCRIPTOR, CANNOT_FSYNC, CANNOT_CREATE_DIRECTORY
 _DISK: Final = frozenset({243, 75, 87, 434})
+# TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_BYTES
+_TOO_MUCH: Final = frozenset({158, 159, 160, 241, 307})
 
 _WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
-def translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
+def translated(*, blame: frozenset[int] = frozenset(), asks: bool = False) -> Iterator[None]:
     """Errors as ours; those whose codes are in `blame` are the data's fault.
 
+    With `asks`, an exceeded budget is TooSlow, for who asks can ask for less.
     Only code and name of an error go on: its text may quote a payload.
     """
     try:
@@ -55,6 +58,11 @@ def translated(*, blame: frozenset[int] = frozenset()) -> Iterator[None]:
             raise Invalid(
                 "", f"the event store refused the data ({said})", "look up the code in its log"
             ) from None
+        if asks and code in _TOO_MUCH:
+            raise TooSlow(
+                f"the query took more time or memory than it may ({said}), and was cancelled;"
+                " narrow the time (`since`, `until`)"
+            ) from error
         if code in _DISK:
             raise _full(said) from error
         if code is None:

@@ -6,7 +6,7 @@ the same engine. chDB opens one path at a time, in one process, never after a fo
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
@@ -26,23 +26,32 @@ from backend.adapters.clickhouse_client import (
     milliseconds,
     translated,
 )
+from backend.adapters.clickhouse_events import EventQueries
+from backend.adapters.clickhouse_export import ExportQueries
+from backend.adapters.clickhouse_readers import Readers
+from backend.adapters.clickhouse_rows import READ, event_of
 from backend.adapters.clickhouse_schema import Schema, shipped
+from backend.adapters.clickhouse_usage import UsageQueries
 from backend.ports import EventKey, GatewayRun, Hole, SchemaChange, StoredEvent
+from backend.queries import (
+    Count,
+    CountedBy,
+    Cursor,
+    EventFilter,
+    ExportForm,
+    Page,
+    Summary,
+    Usage,
+)
 from extauthz.core.errors import Retryable
 
 INSERT_SECONDS: Final = 30  # tens of times what a batch takes; a hung server is Retryable
 POLL_SECONDS: Final = 0.1
 
-_COLUMNS: Final = StoredEvent.__struct_fields__
-_READ: Final = "SELECT toUnixTimestamp64Milli(event_time), " + ", ".join(_COLUMNS[1:])
 _SINCE: Final = "event_time >= fromUnixTimestamp64Milli({since:Int64})"
 _PARTITION: Final = "topic_id = {topic:UUID} AND log_partition = {partition:UInt32}"
-_RECENT: Final = (
-    f"{_READ} FROM events WHERE event_type NOT IN {{types:Array(String)}}"
-    " ORDER BY event_time DESC, event_id DESC LIMIT {limit:UInt32}"
-)
 _OF_TYPE: Final = (
-    f"{_READ} FROM events WHERE event_type = {{type:String}} AND {_SINCE}"
+    f"{READ} FROM events WHERE event_type = {{type:String}} AND {_SINCE}"
     " ORDER BY event_time, event_id"
 )
 _LAST: Final = f"SELECT max(log_offset), count() FROM events WHERE {_PARTITION}"
@@ -55,9 +64,6 @@ _KNOWN: Final = (
     " AND event_time <= fromUnixTimestamp64Milli({until:Int64})"
 )
 _RESENT: Final = f"SELECT producer, event_id FROM events WHERE resent AND {_PARTITION} AND {_SINCE}"
-_OUTCOMES: Final = (
-    f"SELECT outcome_of, payload FROM events WHERE outcome_of IN {{ids:Array(String)}} AND {_SINCE}"
-)
 _DUPLICATES: Final = (
     "SELECT sum(copies) FROM"
     f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY producer, event_id)"
@@ -75,7 +81,7 @@ _OUR_INSERTS: Final = "sentinel insert into "  # as `system.processes` tells the
 
 
 class ClickHouseStore:
-    """Two connections, so that a long insert never holds up a query.
+    """Connections for inserts, for the processor and for the api: none holds another up.
 
     Args:
         url: `clickhouse://[user:password@]host:port/database` or `chdb:///absolute/path`.
@@ -109,11 +115,14 @@ class ClickHouseStore:
             self._server.create_database()
             self._writer = self._server.connect(insert_seconds)
             self._reader = self._server.connect()
+        self._readers = Readers(self._server)
+        self._events = EventQueries(self._readers)
         self._parts = Parts(self._writer.raw_query) if self._server.is_embedded else None
 
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
+        self._readers.close()
 
     def pending(self) -> Sequence[SchemaChange]:
         with translated():
@@ -201,17 +210,7 @@ class ClickHouseStore:
 
     def changes(self, at: datetime, server: str = "") -> Sequence[StoredEvent]:
         given = {"at": milliseconds(at), "server": server}
-        return [_event(row) for row in self._query(_READ + CHANGES, given)]
-
-    def recent(self, limit: int, without_types: frozenset[str]) -> Sequence[StoredEvent]:
-        rows = self._query(_RECENT, {"types": sorted(without_types), "limit": limit})
-        return [_event(row) for row in rows]
-
-    def outcomes(self, event_ids: Sequence[str], since: datetime) -> Mapping[str, str]:
-        if not event_ids:
-            return {}
-        given = {"ids": list(event_ids), "since": milliseconds(since)}
-        return {str(of): str(payload) for of, payload in self._query(_OUTCOMES, given)}
+        return [event_of(row) for row in self._query(READ + CHANGES, given)]
 
     def total(self, without_types: frozenset[str]) -> int:
         ((count,),) = self._query(
@@ -220,9 +219,32 @@ class ClickHouseStore:
         )
         return int(count)
 
+    def page(self, asked: EventFilter, limit: int, after: Cursor | None = None) -> Page:
+        return self._events.page(asked, limit, after)
+
+    def event(self, event_id: str, within: frozenset[str] | None = None) -> StoredEvent:
+        return self._events.event(event_id, within)
+
+    def by_request(
+        self, request_id: str, within: frozenset[str] | None = None
+    ) -> Sequence[StoredEvent]:
+        return self._events.by_request(request_id, within)
+
+    def counts_by(self, field: CountedBy, within: frozenset[str] | None = None) -> Sequence[Count]:
+        return self._events.counts_by(field, within)
+
+    def summary(self, within: frozenset[str] | None = None) -> Summary:
+        return self._events.summary(within)
+
+    def usage(self, asked: EventFilter, limit: int) -> Usage:
+        return UsageQueries(self._readers).usage(asked, limit)
+
+    def export(self, asked: EventFilter, form: ExportForm) -> Iterator[bytes]:
+        return ExportQueries(self._readers).export(asked, form)
+
     def _of_type(self, event_type: str, since: datetime) -> list[StoredEvent]:
         rows = self._query(_OF_TYPE, {"type": event_type, "since": milliseconds(since)})
-        return [_event(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def _await_inserts(self) -> None:
         """Until no insert into this database runs that runs now: of a process that died, too."""
@@ -273,12 +295,3 @@ def _uuid(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         return ""
-
-
-def _event(row: Sequence[Any]) -> StoredEvent:
-    ms, *others = row
-    event_time = datetime.fromtimestamp(ms / 1000, UTC)
-    members = dict(zip(_COLUMNS[1:], others, strict=True))
-    members["event_id"] = str(members["event_id"])
-    members["topic_id"] = UUID(str(members["topic_id"]))
-    return StoredEvent(event_time=event_time, **members)

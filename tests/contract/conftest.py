@@ -1,13 +1,57 @@
-"""One real broker for all suites that need it."""
+"""One real broker and one ClickHouse endpoint for all suites that need them.
 
-from collections.abc import Iterator
+chDB opens one folder at a time in a process: each test closes its store. The server is
+the endpoint over chDB, or what CLICKHOUSE_TEST_URL names, like clickhouse://host:8123;
+each test has a database of its own there.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 
+from backend.adapters.clickhouse_store import ClickHouseStore
+from backend.ports import EventStore
+from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 from tests.tools.kafka_broker import KafkaBroker, running_broker
+
+Opener = Callable[[], EventStore]
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     with running_broker(tmp_path_factory.mktemp("kafka")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if given := os.environ.get("CLICKHOUSE_TEST_URL"):
+        yield given.rstrip("/")
+        return
+    with ClickHouseEndpoint(tmp_path_factory.mktemp("clickhouse") / "data") as endpoint:
+        yield endpoint.url.removesuffix("/mcp")
+
+
+@pytest.fixture(params=["chdb", "server"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    if request.param == "chdb":
+        url = f"chdb://{tmp_path / 'store'}"
+    else:
+        url = f"{request.getfixturevalue('server')}/test_{uuid4().hex}"
+    return lambda: ClickHouseStore(url)
+
+
+@pytest.fixture
+def store(opener: Opener) -> Iterator[EventStore]:
+    opened = opener()
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def topic() -> UUID:
+    return uuid4()

@@ -1,80 +1,21 @@
-"""What every EventStore must do, run against each adapter.
+"""What every EventStore must do, run against each adapter: all but the api's questions."""
 
-chDB opens one folder at a time in a process: each test closes its store. The server is
-the endpoint over chDB, or what CLICKHOUSE_TEST_URL names, like clickhouse://host:8123;
-each test has a database of its own there.
-"""
-
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from msgspec import structs
 
-from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.ports import EventStore, Hole, StoredEvent
+from backend.queries import EventFilter
 from extauthz.core.errors import Invalid
-from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
+from tests.contract.stored_events import DAY, NOON, event, id_of
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
+ALL = EventFilter()
+Opener = Callable[[], EventStore]
 NONE: frozenset[str] = frozenset()
 RUN = "01a20320-a200-7348-bced-e943f373ca53"
 LATER_RUN = "01a20321-a200-7348-bced-e943f373ca53"
-
-Opener = Callable[[], EventStore]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if given := os.environ.get("CLICKHOUSE_TEST_URL"):
-        yield given.rstrip("/")
-        return
-    with ClickHouseEndpoint(tmp_path_factory.mktemp("clickhouse") / "data") as endpoint:
-        yield endpoint.url.removesuffix("/mcp")
-
-
-@pytest.fixture(params=["chdb", "server"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    if request.param == "chdb":
-        url = f"chdb://{tmp_path / 'store'}"
-    else:
-        url = f"{request.getfixturevalue('server')}/test_{uuid4().hex}"
-    return lambda: ClickHouseStore(url)
-
-
-@pytest.fixture
-def store(opener: Opener) -> Iterator[EventStore]:
-    opened = opener()
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def topic() -> UUID:
-    return uuid4()
-
-
-def id_of(number: int) -> str:
-    return f"01a2047a-b530-7323-92fc-{number:012x}"
-
-
-def event(topic: UUID, offset: int, **members: object) -> StoredEvent:
-    plain = StoredEvent(
-        event_time=NOON + timedelta(milliseconds=offset),
-        event_id=id_of(offset),
-        source="mcp-proxy",
-        event_type="mcp.request",
-        payload='{"n":1}',
-        topic_id=topic,
-        log_partition=0,
-        log_offset=offset,
-    )
-    return structs.replace(plain, **members)  # type: ignore[arg-type]
 
 
 def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
@@ -109,7 +50,7 @@ def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
         outcome_of="o",
     )
     store.insert([whole])
-    assert list(store.recent(10, NONE)) == [whole]
+    assert list(store.page(ALL, 10).events) == [whole]
 
 
 @pytest.mark.parametrize(
@@ -118,16 +59,7 @@ def test_a_row_comes_back_whole(store: EventStore, topic: UUID) -> None:
 def test_any_payload_is_kept(store: EventStore, topic: UUID, payload: str) -> None:
     """The payload is JSON text of any kind."""
     store.insert([event(topic, 1, payload=payload)])
-    assert store.recent(1, NONE)[0].payload == payload
-
-
-def test_recent_is_newest_first_and_bounded(store: EventStore, topic: UUID) -> None:
-    """The newest come first, whatever the order of the inserts; some types may be left out."""
-    store.insert([event(topic, n) for n in (3, 1, 2)])
-    store.insert([event(topic, 9, event_type="mcp.response")])
-    assert [e.position.offset for e in store.recent(2, NONE)] == [9, 3]
-    without = store.recent(2, frozenset({"mcp.response"}))
-    assert [e.position.offset for e in without] == [3, 2]
+    assert store.page(ALL, 1).events[0].payload == payload
 
 
 def test_present_names_what_is_stored(store: EventStore, topic: UUID) -> None:
@@ -177,7 +109,7 @@ def test_an_id_is_known_however_it_is_spelt(store: EventStore, topic: UUID) -> N
     ids = [id_of(10), id_of(10).upper(), id_of(10).replace("-", ""), "nonsense"]
     asked = [("", event_id) for event_id in ids]
     assert store.known_events(asked, NOON - DAY, NOON + DAY) == set(asked[:3])
-    assert store.recent(1, NONE)[0].event_id == id_of(10)
+    assert store.page(ALL, 1).events[0].event_id == id_of(10)
 
 
 def test_resent_events(store: EventStore, topic: UUID) -> None:
@@ -336,18 +268,6 @@ def test_gaps_and_starts_come_in_order(store: EventStore, topic: UUID) -> None:
     assert [e.log_offset for e in store.gaps(NOON)] == [1, 2, 3]
     assert [e.log_offset for e in store.gaps(later)] == [2, 3]
     assert [e.log_offset for e in store.starts(NOON)] == [5, 6]
-
-
-def test_outcomes_are_found_by_their_call(store: EventStore, topic: UUID) -> None:
-    """An `mcp.response` is found by the id of its `mcp.request`."""
-    store.insert(
-        [
-            event(topic, 1),
-            event(topic, 2, event_type="mcp.response", outcome_of=id_of(1), payload='{"s":200}'),
-        ]
-    )
-    assert store.outcomes([id_of(1), id_of(2)], NOON) == {id_of(1): '{"s":200}'}
-    assert store.outcomes([], NOON) == {}
 
 
 def test_total_leaves_types_out(store: EventStore, topic: UUID) -> None:

@@ -17,11 +17,10 @@ from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor
 from backend.processor.replay import Replay
+from backend.queries import EventFilter
 from tests.contract.event_logs import KafkaPlace
 from tests.tools.event_ids import id_of, name_of
 from tests.tools.kafka_broker import KafkaBroker
-
-NONE: frozenset[str] = frozenset()
 
 
 def batcher() -> Batcher:
@@ -91,7 +90,7 @@ def store(tmp_path: Path) -> Any:
 
 
 def names(store: EventStore) -> list[str]:
-    return sorted(name_of(event.event_id) for event in store.recent(100_000, NONE))
+    return sorted(name_of(event.event_id) for event in store.page(EventFilter(), 100_000).events)
 
 
 async def test_members_come_and_go(broker: KafkaBroker, store: ClickHouseStore) -> None:

@@ -16,9 +16,8 @@ import pytest
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
 from backend.ports import Message
+from backend.queries import EventFilter
 from tests.tools.event_ids import id_of, name_of
-
-NONE: frozenset[str] = frozenset()
 
 
 def envelope(name: str, **members: Any) -> bytes:
@@ -50,7 +49,7 @@ def run(folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
 def ids(target: Path) -> list[str]:
     store = ClickHouseStore(f"chdb://{target}")
     try:
-        return sorted(name_of(event.event_id) for event in store.recent(100_000, NONE))
+        return sorted(name_of(event.event_id) for event in store.page(EventFilter(), 9999).events)
     finally:
         store.close()
 

@@ -30,10 +30,10 @@ from backend.ports import (
 from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor
+from backend.queries import EventFilter
 from extauthz.core.errors import Conflict, Invalid, Retryable
 from tests.tools.event_ids import id_of, name_of
 
-NONE: frozenset[str] = frozenset()
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
 
@@ -75,7 +75,7 @@ async def drained(log: EventLog, store: EventStore) -> CollectorRegistry:
 
 
 def ids(store: EventStore) -> list[str]:
-    return sorted(name_of(event.event_id) for event in store.recent(1000, NONE))
+    return sorted(name_of(event.event_id) for event in store.page(EventFilter(), 9999).events)
 
 
 async def until_stored(store: EventStore, name: str) -> None:
@@ -201,7 +201,9 @@ async def test_nobody_hides_an_event_behind_its_id(
     for batch in (forged, own) if is_first else (own, forged):
         await log.append(batch)
         await drained(log, store)
-    assert sorted((e.producer, name_of(e.event_id)) for e in store.recent(9, NONE)) == [
+    assert sorted(
+        (e.producer, name_of(e.event_id)) for e in store.page(EventFilter(), 9).events
+    ) == [
         ("own", "a"),
         ("own", "b"),
         ("rival", "a"),
@@ -397,7 +399,7 @@ class WatchedLog:
     def __init__(self, log: SqliteLog) -> None:
         self._log = log
         self.fetched, self.refuses = 0, False
-        self.confirmed: list[float | Conflict] = []
+        self.confirmed: list[float | Conflict] = []  # what is answered at first
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
