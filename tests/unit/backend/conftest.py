@@ -4,7 +4,9 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
@@ -18,6 +20,26 @@ def store(tmp_path: Path) -> Iterator[ClickHouseStore]:
     opened.migrate()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def chdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ClickHouseStore, Client]]:
+    """A migrated store that the tests of a module share, and a client of its own."""
+    url = f"chdb://{tmp_path_factory.mktemp('shared') / 'store'}"
+    opened = ClickHouseStore(url)
+    opened.migrate()
+    client = clickhouse_connect.get_client(dsn=url, database="mcp")
+    yield opened, client
+    client.close()
+    opened.close()
+
+
+@pytest.fixture
+def emptied(chdb: tuple[ClickHouseStore, Client]) -> ClickHouseStore:
+    """The shared store without events: quicker than a store of its own."""
+    store, client = chdb
+    client.command("TRUNCATE TABLE events")
+    return store
 
 
 @pytest.fixture

@@ -121,6 +121,11 @@ class Trail:
 
 
 @pytest.fixture
+def store(emptied: ClickHouseStore) -> ClickHouseStore:
+    return emptied
+
+
+@pytest.fixture
 def trail(store: ClickHouseStore) -> Trail:
     return Trail(store)
 

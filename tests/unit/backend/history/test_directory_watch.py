@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -14,8 +14,9 @@ import yaml
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
 from backend.history.watch import COMPARE_SECONDS, DirectoryWatch
-from backend.ports import Assignment, EventLog
+from backend.ports import Assignment, EventLog, StoredEvent
 from backend.processor.rows import read_records
+from backend.queries import EventFilter
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import Change, read_change
 from tests.tools.event_ids import id_of
@@ -59,15 +60,20 @@ class History:
     async def changes(self) -> list[tuple[str, str, bool]]:
         """Action, name and whether it is there afterwards; oldest first."""
         await self.catch_up()
-        told = [read_change(event.payload) for event in reversed(self._store.recent(100, NONE))]
+        told = [read_change(event.payload) for event in reversed(self._changes())]
         return [(change.action.value, change.key.name, bool(change.after)) for change in told]
+
+    def _changes(self) -> Sequence[StoredEvent]:
+        return self._store.page(EventFilter(event_type="governance.change"), 100).events
 
     async def last(self) -> Change:
         await self.catch_up()
-        return read_change(self._store.recent(1, NONE)[0].payload)
+        return read_change(self._changes()[0].payload)
 
 
-NONE: frozenset[str] = frozenset()
+@pytest.fixture
+def store(emptied: ClickHouseStore) -> ClickHouseStore:
+    return emptied
 
 
 @pytest.fixture
