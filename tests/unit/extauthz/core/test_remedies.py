@@ -189,9 +189,7 @@ def test_applying_a_change_allows_the_call_and_nothing_to_others(
                 assert enforced(after, each, other) == enforced(before, each, other)
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(objects(), CALLERS, st.sampled_from(TOOLS))
 def test_a_denied_call_gets_a_change_unless_no_object_can_help(
     written: list[Any], who: Identity, tool: str
