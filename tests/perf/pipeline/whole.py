@@ -1,18 +1,18 @@
 """The whole way: a real emitter, ingest, log, processor, store, and the api that shows it."""
 
-import json
 import statistics
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.perf.pipeline.processes import KEY, child, per_million, until, usage
+from tests.perf.pipeline.processes import KEY, child, per_million, run_child, until, usage
 from tests.perf.pipeline.wirings import Stack, Wiring
 
 RATE = 1_000.0  # calls per second at which the delay is measured
 WINDOW = 30_000  # events on their way at the maximal rate
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.2
 _LATE_SECONDS = 20.0  # for the last to show
 _WARM = 0.4  # the share of a run at the maximal rate that is not counted
 
@@ -23,7 +23,7 @@ class Whole:
 
     Args:
         p50_seconds, p99_seconds, max_seconds: from a decision until the api counts its event, which
-            is asked ten times a second; at `RATE` calls a second.
+            is asked five times a second; at `RATE` calls a second.
         calls, unseen: how many there were; those that never showed.
         sustained: events stored a second, while no more than `WINDOW` are on their way.
         cpu: per million events at that rate, by process; `emitter` includes the made-up traffic.
@@ -61,20 +61,18 @@ def _delays(wiring: Wiring, stack: Stack, seconds: float) -> tuple[list[float], 
     """
     visible: list[tuple[float, int]] = []  # when the api told so many
     done = threading.Event()
-    watching = threading.Thread(target=_watch, args=(stack, visible, done))
     spool = wiring.folder / "spool-delays"
     words = (stack.ingest.events_url, KEY, spool, "--seconds", seconds, "--rate", RATE)
-    watching.start()
-    try:
-        with child("source", *words) as source:
-            printed, _ = source.communicate()
-        times: list[float] = json.loads(printed)["times"]
-        deadline = time.monotonic() + _LATE_SECONDS
-        while _last(visible) < len(times) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-    finally:
-        done.set()
-        watching.join()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(_watch, stack, visible, done)
+        try:
+            times: list[float] = run_child("source", *words)["times"]
+            deadline = time.monotonic() + _LATE_SECONDS
+            while _last(visible) < len(times) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+        finally:
+            done.set()
+        watching.result()
     delays: list[float] = []
     for at, count in visible:
         delays += [at - offered for offered in times[len(delays) : count]]
