@@ -112,6 +112,7 @@ class Settings(EventLogSettings):
         "AUTH",
         default=True,
         read=lambda value: config.one_of("on", "off")(value) == "on",
+        write=lambda is_on: "on" if is_on else "off",
         help="off lets everybody do everything; only where HOST is a loopback address.",
     )
     api_keys: tuple[str, ...] = setting(
@@ -195,6 +196,7 @@ class Settings(EventLogSettings):
         "FLUSH_INTERVAL",
         default=1.0,
         read=_duration,
+        write=lambda seconds: f"{config.show(seconds)}s",
         help="Longest wait of an event for its batch, like 2s.",
     )
     max_dead_letters: int = setting(

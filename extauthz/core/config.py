@@ -26,6 +26,19 @@ _HIDDEN: Final = "(hidden)"
 _CREDENTIALS: Final = re.compile(r"//.*@")
 
 
+def show(value: Any) -> str:
+    """A value as one would write it in the environment."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, tuple | frozenset):
+        return ",".join(show(item) for item in value)
+    return str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table.
@@ -38,6 +51,7 @@ class Setting:
         help: one sentence for the reader of the README.
         read: from text to value; raises Invalid without a field.
         secret: never shown, in no error either.
+        write: from value to text, such as `read` reads.
     """
 
     names: tuple[str, ...]
@@ -47,6 +61,7 @@ class Setting:
     help: str
     read: Callable[[str], Any]
     secret: bool
+    write: Callable[[Any], str]
 
     @property
     def name(self) -> str:
@@ -55,7 +70,7 @@ class Setting:
     @property
     def default_text(self) -> str:
         """The default as one would write it; empty where unset or required."""
-        return "" if self.required else show(self.default)
+        return "" if self.required else self.write(self.default)
 
 
 def text(value: str) -> str:
@@ -69,6 +84,7 @@ def setting(
     default: Any = _REQUIRED,
     read: Callable[[str], Any] = text,
     secret: bool = False,
+    write: Callable[[Any], str] = show,
     files: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a setting; every MCP_SENTINEL_ name has its older alias.
@@ -84,6 +100,7 @@ def setting(
         help=help,
         read=read,
         secret=secret,
+        write=write,
     )
     if required:
         return dataclasses.field(metadata={_SLOT: row})
@@ -153,26 +170,13 @@ def _read(row: Setting, name: str, value: str) -> Any:
         raise Invalid(name, f"{shown} {error.problem}", error.mend) from None
 
 
-def show(value: Any) -> str:
-    """A value as one would write it in the environment."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, tuple | frozenset):
-        return ",".join(show(item) for item in value)
-    return str(value)
-
-
 def changed(settings: Any) -> list[str]:
     """What differs from the defaults, one `NAME=value` each, secrets hidden."""
     lines = []
     for field, row in table(settings).items():
         value = getattr(settings, field)
         if row.required or value != row.default:
-            lines.append(f"{row.name}={_HIDDEN if row.secret else show(value)}")
+            lines.append(f"{row.name}={_HIDDEN if row.secret else row.write(value)}")
     return lines
 
 

@@ -27,6 +27,14 @@ def test_settings_tables(heading: str, kind: Any) -> None:
     assert told == expected
 
 
+@pytest.mark.parametrize("kind", [DecisionPointSettings, BackendSettings])
+def test_a_default_can_be_typed(kind: Any) -> None:
+    """What is printed as a default, the setting reads as that default."""
+    for row in config.table(kind).values():
+        if row.default_text:
+            assert row.read(row.default_text) == row.default, row.name
+
+
 def _default(row: config.Setting) -> str:
     if row.required:
         return "required"

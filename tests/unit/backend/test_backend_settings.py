@@ -96,3 +96,12 @@ async def test_a_start_without_what_it_needs(
         await wiring.run(config.load(Settings, environ), target, asyncio.Event())
     assert raised.value.field == name
     assert raised.value.mend
+
+
+def test_what_is_printed_can_be_typed() -> None:
+    """--print-config writes a setting as it is read, be it a word or a duration."""
+    given = {"AUTH": "off", "FLUSH_INTERVAL": "1m30s", "BATCH_SIZE": "7"}
+    loaded = config.load(Settings, given)
+    printed = dict(line.split("=", 1) for line in config.changed(loaded))
+    assert printed["AUTH"] == "off"
+    assert config.load(Settings, printed) == loaded
