@@ -113,6 +113,7 @@ class DecisionPoint:
         )
         self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
         gc.freeze()  # what stays for good is not looked through for garbage, again and again
+        gc.set_threshold(20_000)  # nor what a batch holds: calls leave no cycles behind
         _log.info(
             "decision point runs",
             extra={

@@ -9,7 +9,6 @@ from msgspec import UNSET, UnsetType
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
 from extauthz.core.times import parse_instant
-from extauthz.core.value import value
 
 MAX_NAME_BYTES = 256  # identities and tool names in events
 MAX_PATH_BYTES = 1024
@@ -60,8 +59,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
         return _JSON.encode(self)
 
 
-@value(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What an event keeps of the HTTP request; the body and the headers are gone.
 
     Args:
@@ -80,8 +78,7 @@ class Asked:
 Decided = tuple[Asked, Decision]
 
 
-@value(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How a call ended, from Envoy's access log.
 
     Args:

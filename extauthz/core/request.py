@@ -1,10 +1,11 @@
 """What reaches the gate, before and after it is read."""
 
+import msgspec
+
 from extauthz.core.value import Code, value
 
 
-@value(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as Envoy hands it over; no meaning is read into it yet.
 
     Args:
