@@ -148,7 +148,7 @@ def moment(name: str, help: str) -> Parameter[datetime | None]:
 def clamped(name: str, default: int, most: int, help: str) -> Parameter[int]:
     """A whole number, moved into [1, most]; what cannot be read counts as not given.
 
-    So existing tools send it (wire.md §3).
+    So existing tools of mcp-runtime send it.
     """
 
     def read(given: str, _now: datetime) -> int:

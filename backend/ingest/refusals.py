@@ -1,4 +1,4 @@
-"""Why ingest does not take a request, with the codes that producers know it by (wire.md §2)."""
+"""Why ingest does not take a request, with the codes that producers know it by (docs/events.md)."""
 
 from http import HTTPStatus
 
