@@ -13,16 +13,13 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from backend.api.spans import Span, joined, left, shared
-from backend.api.testimony import Ending, Gap
+from backend.api.testimony import HEARTBEAT, Ending, Gap
 from backend.api.verdicts import SEVERITY, Key, Missing, Start, Tail
 from backend.ports import GatewayRun, Hole
 
 Item = TypeVar("Item")
 
 SETTLE: Final = timedelta(seconds=10)  # from the gateway to the store, with room
-HEARTBEAT: Final = timedelta(seconds=30)  # as gateways have it by default
-TELLING: Final = HEARTBEAT + SETTLE  # a refused event is told with the next heartbeat
-SILENCE: Final = 3 * HEARTBEAT + SETTLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,7 @@ class Evidence:
         is_cut: there are more holes than these.
         gaps: told at `since` or later.
         endings: of earlier starts, told at `since` or later.
+        heartbeats: time between two of a start, where it tells.
         absent: of some starts, the numbers that are stored at no other time either.
     """
 
@@ -46,6 +44,7 @@ class Evidence:
     is_cut: bool = False
     gaps: Sequence[Gap] = ()
     endings: Sequence[Ending] = ()
+    heartbeats: Mapping[Key, timedelta] = field(default_factory=dict)
     absent: Mapping[Key, Sequence[Span]] = field(default_factory=dict)
 
     def holds_beginning(self, key: Key) -> bool:
@@ -91,6 +90,15 @@ class _Case:
     holes: Sequence[Hole]
     gaps: Sequence[Gap]
     ending: Ending | None
+
+    @property
+    def _telling(self) -> timedelta:
+        """A refused event is told with the next heartbeat."""
+        return self.evidence.heartbeats.get(self.key, HEARTBEAT) + SETTLE
+
+    @property
+    def _silence(self) -> timedelta:
+        return 3 * self.evidence.heartbeats.get(self.key, HEARTBEAT) + SETTLE
 
     def judged(self, rivals: tuple[str, ...]) -> Start:
         return Start(
@@ -143,7 +151,7 @@ class _Case:
         if self.ending and self.now - self.ending.at >= SETTLE:
             return False
         last_at = self.run.last_at if self.run else seen
-        return last_at - seen < TELLING and self.now - last_at < SILENCE
+        return last_at - seen < self._telling and self.now - last_at < self._silence
 
     def _is_tail_settling(self) -> bool:
         return any(self.now - told.at < SETTLE for told in self._tellers())
@@ -168,7 +176,7 @@ class _Case:
             return Tail.TOLD
         if tellers or (run and not run.started and not run.heartbeats):
             return Tail.UNKNOWN
-        heard_until = min(self.now, self.evidence.until) - SILENCE
+        heard_until = min(self.now, self.evidence.until) - self._silence
         if self.ending or (run and run.last_at >= heard_until):
             return Tail.OPEN
         return Tail.SILENT

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from backend.api.completeness import Evidence, judge
+from backend.api.completeness import Evidence, began_at, judge
 from backend.api.spans import Span
-from backend.api.testimony import Gap, read_endings, read_gaps
+from backend.api.testimony import Gap, read_endings, read_gaps, read_heartbeats
 from backend.api.verdicts import Key, Start, Verdict, overall
 from backend.ports import EventStore, GatewayRun
 from extauthz.core.errors import Retryable
@@ -15,7 +15,7 @@ from extauthz.core.errors import Retryable
 MOST_HOLES: Final = 10_000
 MOST_LOOKED_UP: Final = 20
 # Events are looked at a little longer than asked for: between two windows that touch no
-# hole is left out, for every living gateway sends something within this time.
+# hole is left out, for nearly every living gateway sends something within this time.
 MARGIN: Final = timedelta(minutes=2)
 CLOCK_JUMP: Final = timedelta(days=2)
 LAST_NUMBER: Final = (1 << 64) - 1
@@ -57,6 +57,9 @@ def survey(store: EventStore, since: datetime, until: datetime, now: datetime) -
         Retryable: the store is away.
     """
     evidence = _gather(store, since - MARGIN, until + MARGIN)
+    slowest = max(evidence.heartbeats.values(), default=MARGIN)
+    if slowest > MARGIN:
+        evidence = _gather(store, since - slowest - MARGIN, until + slowest + MARGIN)
     starts = judge(evidence, now)
     alarming = [each for each in starts if each.unexplained][:MOST_LOOKED_UP]
     if alarming:
@@ -77,13 +80,17 @@ def _gather(store: EventStore, since: datetime, until: datetime) -> Evidence:
     # In this order: what arrives meanwhile can explain a hole, and never seems to be one.
     runs = store.gateway_runs(since, until)
     holes = store.holes(since, until, MOST_HOLES)
+    # A start tells of its heartbeat when it begins, perhaps long before this time.
+    began = filter(None, (began_at(run.gateway_start) for run in runs))
+    starts = store.starts(min([since, *began]))
     return Evidence(
         since=since,
         until=until,
         runs=runs,
         holes=holes,
         is_cut=len(holes) >= MOST_HOLES,
-        endings=list(read_endings(store.starts(since))),
+        endings=list(read_endings(each for each in starts if each.event_time >= since)),
+        heartbeats=read_heartbeats(starts),
         gaps=list(read_gaps(store.gaps(since))),
     )
 

@@ -1,12 +1,12 @@
-"""What gateways tell of their own losses and ends, read from stored events. Pure.
+"""What gateways tell of their own losses, ends and heartbeats, read from stored events. Pure.
 
 What cannot be read explains nothing.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, TypeVar
+from datetime import datetime, timedelta
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from backend.api.spans import Span
 from backend.ports import StoredEvent
 
 Told = TypeVar("Told")
+HEARTBEAT: Final = timedelta(seconds=30)  # of a gateway that does not tell of its own
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
@@ -73,8 +75,9 @@ class _GapPayload(msgspec.Struct):
 
 
 class _StartPayload(msgspec.Struct):
-    previous_gateway_start: str
-    previous_next_sequence: _Count
+    previous_gateway_start: str = ""  # the first start of a gateway knows of none
+    previous_next_sequence: _Count = 0
+    heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = HEARTBEAT.total_seconds()
 
 
 def read_gaps(events: Iterable[StoredEvent]) -> Iterator[Gap]:
@@ -89,6 +92,14 @@ def read_endings(events: Iterable[StoredEvent]) -> Iterator[Ending]:
     for event, told in _read(events, _StartPayload):
         if told.previous_gateway_start and told.previous_next_sequence:
             yield Ending(event, told.previous_gateway_start, told.previous_next_sequence)
+
+
+def read_heartbeats(events: Iterable[StoredEvent]) -> dict[tuple[str, str], timedelta]:
+    """How often each start beats, by producer and gateway start."""
+    return {
+        (event.producer, event.gateway_start): timedelta(seconds=told.heartbeat_seconds)
+        for event, told in _read(events, _StartPayload)
+    }
 
 
 def _read(events: Iterable[StoredEvent], kind: type[Told]) -> Iterator[tuple[StoredEvent, Told]]:

@@ -106,7 +106,10 @@ class Emitter:
             new_id=self._new_id,
             heartbeat=self._heartbeat,
         )
-        payload: dict[str, Any] = {"versions": dict(self._options.versions)}
+        payload: dict[str, Any] = {
+            "versions": dict(self._options.versions),
+            "heartbeat_seconds": self._options.heartbeat_seconds,  # when to count it as silent
+        }
         if policy_revision:
             payload["policy_revision"] = policy_revision
         if previous := takeover.previous:  # so that the tail which it lost can be seen

@@ -219,6 +219,19 @@ def test_what_was_kept_long_enough_is_not_missing(store: ClickHouseStore, send: 
     assert (answer.status_code, answer.get_json(force=True)["field"]) == (400, "until")
 
 
+def test_a_slow_heartbeat_is_known_from_long_ago(client: FlaskClient, send: Send) -> None:
+    """The start that tells of it lies before the time asked about; neither silent nor untold."""
+    began = NOON - timedelta(hours=30)
+    start = start_id(began)
+    payload = {"heartbeat_seconds": 1800}
+    send([1], start=start, kind="gateway.start", payload=payload, first_at=began)
+    send([2], start=start, kind="gateway.heartbeat", first_at=NOON - timedelta(minutes=40))
+    send([4], start=start, kind="gateway.heartbeat", first_at=NOON - timedelta(minutes=10))
+    report = asked(client, "since=30m")
+    (found,) = report["starts"]
+    assert (found["tail"], found["verdict"]) == ("open", "settling")
+
+
 def test_two_windows_that_touch_see_every_hole(client: FlaskClient, send: Send) -> None:
     """What is missing just where one ends is seen by one of them."""
     edge = "2026-11-22T11:40:00Z"

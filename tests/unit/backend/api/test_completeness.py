@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.api.completeness import Evidence, began_at, judge
-from backend.api.testimony import read_endings, read_gaps
+from backend.api.testimony import HEARTBEAT, read_endings, read_gaps, read_heartbeats
 from backend.api.verdicts import Start, Tail, Verdict, overall
 from backend.ports import GatewayRun, Hole, StoredEvent
 
@@ -137,6 +137,7 @@ def judged(
         holes=[hole for _, holes in found for hole in holes],
         gaps=list(read_gaps(e for e in tellings if e.event_type == "audit.gap")),
         endings=list(read_endings(e for e in tellings if e.event_type == "gateway.start")),
+        heartbeats=read_heartbeats(e for e in tellings if e.event_type == "gateway.start"),
         **more,
     )
     return judge(evidence, now)
@@ -271,6 +272,18 @@ def test_tails(last_at: datetime, heartbeats: int, tellings: list[StoredEvent], 
     assert not start.unexplained
 
 
+def test_silence_is_judged_by_the_gateways_own_heartbeat() -> None:
+    """As its gateway.start tells, be it the first one, which tells of none before."""
+    run = stored([1, 2, 4], last_at=NOW - timedelta(minutes=20))
+    began = told("gateway.start", "p", LONG_AGO, RUNNING, heartbeat_seconds=600)
+    (start,) = judged(run, tellings=[began])
+    assert (start.tail, start.verdict) == (Tail.OPEN, Verdict.SETTLING)
+    too_rare = told("gateway.start", "p", LONG_AGO, RUNNING, heartbeat_seconds=1e9)
+    for tellings in ([], [too_rare]):
+        (start,) = judged(run, tellings=tellings)
+        assert (start.tail, start.verdict) == (Tail.SILENT, Verdict.HOLES)
+
+
 def test_what_is_stored_at_another_time_is_not_missing() -> None:
     """A clock that jumped puts events outside of the time asked about."""
     found = stored([1, 5, 9])
@@ -323,6 +336,7 @@ def test_what_cannot_be_read_explains_nothing(payload: str) -> None:
     )
     assert not list(read_gaps([broken]))
     assert not list(read_endings([broken]))
+    assert set(read_heartbeats([broken]).values()) <= {HEARTBEAT}
 
 
 def test_the_time_of_an_id() -> None:

@@ -150,6 +150,7 @@ async def test_start_and_heartbeat_tell_of_the_gateway(ingest, running, record, 
             "gateway_start": start,
             "server": "billing",
             "versions": {"sentinel": "1.2"},
+            "heartbeat_seconds": 0.05,
         }.items()
     )
     beat = ingest.of("gateway.heartbeat")[-1]
