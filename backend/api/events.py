@@ -1,7 +1,9 @@
 """`/events`, `/events/filter`, `/events/<id>`: the audit trail, a page at a time or whole."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from http import HTTPStatus
-from itertools import chain
+from itertools import islice
 from threading import BoundedSemaphore
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -134,25 +136,22 @@ def _exported(
     """A stream in constant memory: a chunk is fetched when the one before it was taken."""
     if not exports.acquire(blocking=False):
         raise Busy(f"{MOST_EXPORTS} exports are running; try again when one has ended")
-    try:
+    with ExitStack() as opened:
+        opened.callback(exports.release)
         chunks = store.export(asked, form)
-        first = next(chunks, b"")  # what is wrong is told before the answer begins
-    except BaseException:
-        exports.release()
-        raise
-    response = Response(chain((first,), chunks), mimetype=MEDIA_TYPES[form])
+        opened.callback(getattr(chunks, "close", lambda: None))  # it ends the store's query
+        # What is wrong is told before the answer begins; the first line may be a header alone.
+        first = list(islice(chunks, 2))
+        until_it_ends = opened.pop_all()
+
+    def streamed() -> Iterator[bytes]:
+        with until_it_ends:
+            yield from first
+            yield from chunks
+
+    response = Response(streamed(), mimetype=MEDIA_TYPES[form])
     response.headers["Content-Disposition"] = f'attachment; filename="events.{form}"'
-
-    @response.call_on_close
-    def ended() -> None:
-        """Also where the client went away: the store's query ends with its iterator."""
-        try:
-            close = getattr(chunks, "close", None)
-            if close:
-                close()
-        finally:
-            exports.release()
-
+    response.call_on_close(until_it_ends.close)  # nobody may have asked for any of it
     return response
 
 

@@ -15,7 +15,7 @@ from backend.adapters.clickhouse_store import ClickHouseStore
 from tests.tools.event_rows import row
 from tests.unit.backend.api.conftest import NewApp
 
-EXAMPLES: Final = 12  # of each operation, right and wrong ones each: some seconds in all
+EXAMPLES: Final = 10  # of each operation, right and wrong ones each: some seconds in all
 CONFIG: Final = SchemathesisConfig(
     projects=ProjectsConfig(
         default=ProjectConfig(generation=GenerationConfig(with_security_parameters=False))

@@ -28,7 +28,7 @@ EVENTS = [
     row(1, CALL, trace_id="trace-1"),
     row(2, DENIED),
     row(3, FOREIGN, "custom.thing", source="app", producer="other"),
-    row(4, CALL, "gateway.heartbeat"),
+    row(4, {"server": "shop", "namespace": "team-a"}, "gateway.heartbeat"),
     row(5, CALL | {"tool_name": "show"}),
     row(60 * 24 * 40, CALL | {"agent_id": "old"}),
 ]
