@@ -64,7 +64,8 @@ class EventLogSettings:
         "EVENT_LOG_URL",
         default="",
         read=_url,
-        help="Event log: sqlite:///path or kafka://host:9092/topic. Needed by ingest, processor.",
+        help="Event log: sqlite:///path or kafka://host:9092/topic. Needed by ingest, processor; "
+        "by api for dead letters and the history of hand edits.",
     )
     event_log_retention_hours: float = setting(
         "EVENT_LOG_RETENTION_HOURS",
@@ -148,3 +149,8 @@ class EventLogSettings:
         default="",
         help="PEM of its key; unset: it stands in KAFKA_CERT_FILE.",
     )
+
+    @property
+    def has_event_log(self) -> bool:
+        """Whether it is said where the event log is."""
+        return bool(self.event_log_url or self.kafka_brokers)

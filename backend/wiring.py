@@ -208,7 +208,7 @@ async def _api(wired: Wired) -> Unit:
     app = create_app(
         store=await wired.event_store(),
         access=access,
-        letters=letters if settings.event_log_url else None,
+        letters=letters if settings.has_event_log else None,
         verifier=wired.verifier,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
@@ -278,8 +278,10 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
             alone=len(names) == 1,
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
-        if "api" in names:
+        if "api" in names and settings.has_event_log:
             units.append(await _directory_watch(wired))
+        elif "api" in names:
+            _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
         units += [*token_keys, _operations(wired, names)]
         await run_units(units, stop, settings.drain_seconds)
 

@@ -126,7 +126,8 @@ def dlq_group(letters: DeadLetters | None) -> Group:
 
     def known() -> DeadLetters:
         if letters is None:
-            raise NotFound("this api knows of no event log; set EVENT_LOG_URL where it runs")
+            mend = "set EVENT_LOG_URL or KAFKA_BROKERS where it runs"
+            raise NotFound(f"this api knows of no event log; {mend}")
         return letters
 
     def listed(call: Call[None]) -> Response:
