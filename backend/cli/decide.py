@@ -1,6 +1,6 @@
 """`sentinel decide`: decisions offline, JSON lines in, JSON lines out.
 
-The same core decides as in the sidecar; README.md in this folder lists the members.
+The same core decides as in the sidecar; docs/commands.md lists the members.
 """
 
 import base64
