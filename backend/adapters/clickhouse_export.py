@@ -34,19 +34,19 @@ _SETTINGS: Final = ANY_TYPE | {
 }
 
 _TIMESTAMP: Final = "concat(replaceOne(toString(event_time), ' ', 'T'), 'Z')"
+# White space between the members of JSON, for in its strings it is escaped.
+_TEXT: Final = "trimLeft(translate(payload, '\\r\\n\\t', '   '))"
 # What a call's payload lacks of its outcome goes in front of it.
 _ADDED: Final = (
     "arrayStringConcat(arrayMap(name -> concat('\"', name, '\":', JSONExtractRaw(outcome, name)),"
     " arrayFilter(name -> JSONHas(outcome, name) AND NOT JSONHas(payload, name),"
     f" [{', '.join(repr(name) for name in OUTCOME_MEMBERS)}])), ',')"
 )
-_OF_CALL: Final = "trimLeft(substring(trimLeft(payload), 2))"
-_MERGED: Final = (
-    f"if(outcome = '' OR {_ADDED} = '', payload,"
-    f" concat('{{', {_ADDED}, if(startsWith({_OF_CALL}, '}}'), '', ','), {_OF_CALL}))"
+_MEMBERS: Final = f"trimLeft(substring({_TEXT}, 2))"
+_PAYLOAD: Final = (
+    f"if(outcome = '' OR NOT startsWith({_TEXT}, '{{') OR {_ADDED} = '', {_TEXT},"
+    f" concat('{{', {_ADDED}, if(startsWith({_MEMBERS}, '}}'), '', ','), {_MEMBERS}))"
 )
-# Line ends are white space between the members of JSON, for in its strings they are escaped.
-_PAYLOAD: Final = f"replaceRegexpAll({_MERGED}, '[\\r\\n]', ' ')"
 
 
 def _member(name: str) -> str:

@@ -192,5 +192,7 @@ def _tool_latencies(rows: _Rows, limit: int) -> list[ToolLatency]:
 def _latency(row: Sequence[Any]) -> Latency:
     """The middle of each step."""
     *_, completions, steps = row
+    if not completions:
+        return _NO_LATENCY
     values = (round(_FIRST_STEP_MS * _STEP ** (step - 0.5), 3) for step in steps)
     return Latency(completions, *values)

@@ -36,12 +36,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["chdb", "server"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty store."""
     if request.param == "chdb":
-        url = f"chdb://{tmp_path / 'store'}"
-    else:
-        url = f"{request.getfixturevalue('server')}/test_{uuid4().hex}"
-    return lambda: ClickHouseStore(url)
+        return f"chdb://{tmp_path / 'store'}"
+    return f"{request.getfixturevalue('server')}/test_{uuid4().hex}"
+
+
+@pytest.fixture
+def opener(store_url: str) -> Opener:
+    return lambda: ClickHouseStore(store_url)
 
 
 @pytest.fixture
