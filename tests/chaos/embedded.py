@@ -21,7 +21,7 @@ from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run
 from tests.tools.sentinel_up import Up, free_base
-from tests.tools.split_stack import metric
+from tests.tools.split_stack import waiting
 
 # The supervisor gives up on what dies more often in a row.
 DEATHS = 4
@@ -91,15 +91,11 @@ class Embedded:
         assert await asyncio.to_thread(self.up.stop) == 0, self.up.log.read_text()[-4000:]
         self.gateway.note_start()
 
-    def is_quiet(self) -> bool:
-        point, backend = (f"http://127.0.0.1:{self._base + more}" for more in (12, 13))
-        return not any(
-            [
-                metric(point, "mcp_gateway_events_spooled"),
-                metric(point, "mcp_gateway_events_pending"),
-                metric(backend, "processor_lag_records"),
-            ]
-        )
+    async def is_quiet(self) -> bool:
+        if await asyncio.to_thread(waiting, f"http://127.0.0.1:{self._base + 12}"):
+            return False
+        committed, last = self.offsets()
+        return committed > last
 
     async def end(self) -> None:
         if self._up and self._up.process.poll() is None:

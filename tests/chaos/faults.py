@@ -57,8 +57,8 @@ class Pipeline(Protocol):
 
     async def start(self) -> None: ...
 
-    def is_quiet(self) -> bool:
-        """Whether all that was offered has been stored, as the components see it."""
+    async def is_quiet(self) -> bool:
+        """Whether no gateway holds an event, and all that the log holds is committed."""
 
     def is_tired(self) -> bool:
         """Whether it must be started anew before it can bear more."""

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import clickhouse_connect
 from aiohttp import web
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from backend.ports import EventLog
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run, all_decided
-from tests.tools.split_stack import INGEST_KEY, Part, Sidecar, SplitStack, metric
+from tests.tools.split_stack import INGEST_KEY, TOPIC, Part, Sidecar, SplitStack, waiting
 
 ACCESS = Path(__file__).parents[2] / "backend/demo/access"
 GROUP = "mcp-sentinel-processor"
@@ -69,16 +69,19 @@ class Split:
             gateway = Gateway(name, sidecar.url, name == "durable", sidecar.spool)
             self.gateways.append(gateway)
 
-    def is_quiet(self) -> bool:
-        """Whether all that was offered has been stored, as the components see it."""
-        points = [sidecar.point for sidecar in self.stack.running.values()]
-        waiting = [
-            metric(_metrics(point), name)
-            for point in points
-            for name in ("mcp_gateway_events_spooled", "mcp_gateway_events_pending")
-        ]
-        lag = [metric(_metrics(part), "processor_lag_records") for part in self.working]
-        return not any([*waiting, *lag])
+    async def is_quiet(self) -> bool:
+        for sidecar in self.stack.running.values():
+            if await asyncio.to_thread(waiting, sidecar.point.address):
+                return False
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.kafka.address)
+        await consumer.start()
+        try:
+            every = [TopicPartition(TOPIC, number) for number in range(self.stack.partitions)]
+            ends = await consumer.end_offsets(every)
+        finally:
+            await consumer.stop()
+        committed = await self.committed()
+        return all(end <= committed.get(each.partition, 0) for each, end in ends.items())
 
     def is_tired(self) -> bool:
         return False
@@ -122,7 +125,7 @@ class Split:
             found = await admin.list_consumer_group_offsets(GROUP)
         finally:
             await admin.close()
-        return {at.partition: each.offset for at, each in found.items() if _is_topic(at)}
+        return {at.partition: each.offset for at, each in found.items() if at.topic == TOPIC}
 
     async def stored_beyond(self, committed: dict[int, int]) -> int:
         """Rows in the store whose offsets are not committed."""
@@ -133,14 +136,6 @@ class Split:
         with clickhouse_connect.get_client(dsn=url) as client:
             rows = client.query("SELECT log_partition, log_offset FROM events").result_rows
         return sum(offset >= committed.get(partition, 0) for partition, offset in rows)
-
-
-def _is_topic(at: TopicPartition) -> bool:
-    return bool(at.topic == "mcp.events")
-
-
-def _metrics(part: Part) -> str:
-    return part.ready.removesuffix("/ready")
 
 
 @asynccontextmanager

@@ -179,7 +179,7 @@ async def zombie_amid_insert(split: Split) -> str:
 
 
 def _done(part: Part) -> float:
-    return metric(part.ready.removesuffix("/ready"), "processor_events_total")
+    return metric(part.address, "processor_events_total")
 
 
 async def _beyond_session(split: Split, part: Part) -> str:

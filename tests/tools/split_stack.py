@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,11 @@ class Part:
     cwd: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """URL of its port of `ready`: that of metrics, but for ingest and api."""
+        return self.ready.removesuffix("/ready")
 
     @property
     def pid(self) -> int:
@@ -171,7 +176,7 @@ class SplitStack:
 
     @property
     def api_url(self) -> str:
-        return self.api.ready.removesuffix("/ready")
+        return self.api.address
 
     @property
     def store_url(self) -> str:
@@ -327,12 +332,14 @@ def metric(url: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
-def until(holds: Callable[[], object], what: str, seconds: float = READY_SECONDS) -> None:
-    """Wait until `holds`."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+def waiting(point: str) -> float:
+    """How many events a decision point holds that ingest has not taken; not 0 where it is away.
+
+    Args:
+        point: URL of its metrics port.
+    """
+    held = ("mcp_gateway_events_spooled", "mcp_gateway_events_pending")
+    return sum(abs(metric(point, name)) for name in held)
 
 
 def free_ports(count: int) -> list[int]:
