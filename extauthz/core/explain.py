@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     HOLDS = "holds"  # the condition holds; on to the next row
     DECIDES = "decides"  # the first row that applied
     SKIPPED = "skipped"  # another row decided before
+    SAYS = "says"  # a grant that did not decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _grants(policy: Policy, decision: Decision, now: float) -> list[Step]:
         Step(
             f"grant {grant.ref}",
             "what this grant says by itself",
-            Outcome.DECIDES if grant.ref == decision.grant else Outcome.SKIPPED,
+            Outcome.DECIDES if grant.ref == decision.grant else Outcome.SAYS,
             _say(policy, tool, grant, grant.rule_for(decision.call.tool), session)
             if grant.is_live(now)
             else ("disabled" if grant.disabled else "expired"),

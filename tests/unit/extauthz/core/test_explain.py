@@ -8,6 +8,7 @@ from test_evaluate import NOW, VIOLATIONS, decide, document, grant, rule, sessio
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import failed
 from extauthz.core.explain import Outcome, Step, explain
+from extauthz.core.explain import told as as_json
 from extauthz.core.reasons import Reason
 from extauthz.core.table import BESIDE, TABLE
 
@@ -41,6 +42,18 @@ def test_the_deciding_row_is_the_decisions(
     assert [step.outcome for step in steps] == expected + [Outcome.SKIPPED] * (
         len(steps) - deciding - 1
     )
+
+
+def test_each_matching_grant_is_told() -> None:
+    """Also those that did not decide: what they say is where a change would begin."""
+    doc = document(grant("far", tool_rules=[rule("other")]), grant("near", max_trust="low"))
+    decision = decide(doc, tool="destroy_high")
+    rows = as_json(decision, explain(compile_document(doc), decision, NOW))["explanation"]
+    said = {row["row"]: (row["outcome"], row["detail"]) for row in rows[-2:]}
+    assert said == {
+        "grant ns/far": ("says", "does not cover the tool"),
+        "grant ns/near": ("decides", "trust_too_low: low of high"),
+    }
 
 
 def test_only_matching_grants_are_named() -> None:
