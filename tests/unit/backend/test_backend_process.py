@@ -103,7 +103,9 @@ async def test_an_event_s_way(http: aiohttp.ClientSession, environ: dict[str, st
     call = event("a", payload={"decision_id": id_of("a"), "server": "shop"})
     assert await post(http, environ, call) == 202
     await caught_up(http, environ, "a")
-    outcome = event("b", event_type="mcp.response", payload={"decision_id": id_of("a"), "status": 200})
+    outcome = event(
+        "b", event_type="mcp.response", payload={"decision_id": id_of("a"), "status": 200}
+    )
     assert await post(http, environ, [outcome, event("c")]) == 202
     await caught_up(http, environ, "c")
     shown = {e["event_id"]: e for e in await stored(http, environ)}
