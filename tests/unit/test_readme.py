@@ -41,14 +41,6 @@ def _default(row: config.Setting) -> str:
     return f"`{row.default_text}`" if row.default_text else ""
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link of README and CONTRIBUTING names a file or folder of the repository."""
-    for page in ("README.md", "CONTRIBUTING.md", "docs/decisions.md"):
-        folder = (ROOT / page).parent
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
-            assert (folder / target).exists(), f"{page} links to {target}"
-
-
 def test_commands_of_the_start_section_exist() -> None:
     """What README tells a newcomer to type, make and the command line know."""
     makefile = (ROOT / "Makefile").read_text()
