@@ -19,7 +19,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline generate envoy vendor lock clean
+.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query generate envoy vendor lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy 
 
 bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event costs from sidecar to store, both wirings (6 minutes)
 	$(BIN)/python -m tests.perf.pipeline $(BENCH_ARGS)
+
+bench-query: $(VENV)/installed-test ## what the api's questions cost beside the bare engine (3 minutes)
+	$(BIN)/python -m tests.perf.query $(BENCH_ARGS)
 
 generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
 	$(BIN)/python -m protos.generate

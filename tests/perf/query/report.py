@@ -1,0 +1,97 @@
+"""The figures of a run, as JSON and as tables."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.perf.query.http import Export, Load
+
+REPORT = Path("build/bench/query.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+
+
+def times(seconds: Sequence[float]) -> Times:
+    ordered = sorted(1000 * each for each in seconds)
+    return Times(
+        ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One question.
+
+    Args:
+        statements: how many the store is asked.
+        bare: the engine alone; store: through its adapter; http: through the api.
+        ratio: of the median over HTTP to the bare one.
+    """
+
+    statements: int
+    bare: Times
+    store: Times
+    http: Times
+
+    @property
+    def ratio(self) -> float:
+        return self.http.p50 / self.bare.p50
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that was measured.
+
+    Args:
+        load_seconds: what it took to make the events, `bytes` what each takes on disk.
+    """
+
+    facts: dict[str, Any]
+    events: int
+    days: int
+    load_seconds: float
+    bytes: float
+    questions: dict[str, Answered]
+    load: Load
+    exports: dict[str, Export]
+
+
+def write(path: Path, run: Run) -> None:
+    found = asdict(run)
+    for name, answered in run.questions.items():
+        found["questions"][name]["ratio"] = answered.ratio
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def show(run: Run) -> None:
+    console = Console(width=110)
+    table = Table(title=f"{run.events:,} events over {run.days} days: ms, p50 and p95")
+    for name in ("question", "SQL", "bare", "", "store", "", "HTTP", "", "HTTP / bare"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for name, each in run.questions.items():
+        figures = (each.bare, each.store, each.http)
+        cells = [f"{value:.1f}" for at in figures for value in (at.p50, at.p95)]
+        table.add_row(name, str(each.statements), *cells, f"{each.ratio:.2f}")
+    console.print(table)
+    load = run.load
+    console.print(
+        f"{load.connections} connections: {load.requests_per_second:.0f} pages of 100 a second,"
+        f" p95 {load.p95_ms:.0f} ms, {load.cpu_ms:.1f} ms of CPU each"
+    )
+    for form, export in run.exports.items():
+        console.print(
+            f"export as {form}: {export.events_per_second:,.0f} events a second"
+            f" ({export.events_per_cpu_second:,.0f} a CPU-second), {export.grown_mb:+.0f} MB"
+        )
