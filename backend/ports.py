@@ -5,6 +5,7 @@ Every adapter translates its client's errors into `extauthz.core.errors`:
 `Retryable` (it is away), `Busy` (it is full), `Invalid` (it refused the data).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ from backend.queries import (
     Summary,
     Usage,
 )
-from extauthz.core.errors import SentinelError
+from extauthz.core.errors import Invalid, SentinelError
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -31,12 +32,19 @@ EventKey = tuple[str, str]  # producer and event_id: nobody's event is another's
 
 EVENT_TIMES_END: Final = 4_291_747_200  # 2106-01-01; the store's minutes end in 2106
 
+POSITION_PATTERN: Final = (
+    r"^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([0-9]{1,9}):([0-9]{1,18})$"
+)
+_POSITION: Final = re.compile(POSITION_PATTERN)
+
 # A record with this header, whatever its value, counts as resent; so does `"resent": true`.
 RESENT_HEADER: Final = "mcp-sentinel-resent"
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
     """Where a record lies; the topic's id tells a recreated topic from the old one.
+
+    Its text, `<topic id>:<partition>:<offset>`, names a dead letter wherever one is named.
 
     This, Message and Record are structs, for one of each is made for every event.
 
@@ -49,6 +57,19 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     topic_id: UUID
     partition: int
     offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic_id}:{self.partition}:{self.offset}"
+
+    @classmethod
+    def read(cls, text: str) -> "Position":
+        """The position of a text. Raises: Invalid."""
+        written = _POSITION.fullmatch(text)
+        if written is None:
+            mend = "write it as `sentinel dlq list` shows it"
+            raise Invalid("", f"`{text[:120]}` is no dead letter's id", mend)
+        topic_id, partition, offset = written.groups()
+        return cls(UUID(topic_id), int(partition), int(offset))
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

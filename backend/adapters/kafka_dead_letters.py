@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -65,7 +64,7 @@ class KafkaDeadLetters:
         async with self._reader() as reader:
             kept = (await self._kept(reader)).get(_name(position))
             if kept is None:
-                raise NotFound(f"no dead letter of `{_name(position).decode()}`; list them")
+                raise NotFound(f"no dead letter of `{position}`; list them")
             return await self._read(reader, kept)
 
     async def _kept(self, reader: AIOKafkaConsumer) -> dict[bytes, _Kept]:
@@ -125,7 +124,7 @@ def _message(letter: DeadLetter) -> Message:
 def _letter(kept: Any) -> DeadLetter:
     ours = {name: value for name, value in kept.headers if name in _OURS}
     record = Record(
-        _position(kept.key),
+        Position.read(kept.key.decode()),
         kept.value,
         tuple((name, value) for name, value in kept.headers if name not in _OURS),
         float(ours.get(APPENDED, b"0")),
@@ -139,9 +138,4 @@ def _time(kept: Any) -> datetime:
 
 
 def _name(position: Position) -> bytes:
-    return f"{position.topic_id}/{position.partition}/{position.offset}".encode()
-
-
-def _position(name: bytes) -> Position:
-    topic_id, partition, offset = name.decode().split("/")
-    return Position(UUID(topic_id), int(partition), int(offset))
+    return str(position).encode()

@@ -87,5 +87,4 @@ def _letter(row: Sequence[Any]) -> SetAside:
 
 
 def _no_letter(position: Position) -> NotFound:
-    name = "/".join(map(str, _place(position)))
-    return NotFound(f"no dead letter of `{name}`; list them")
+    return NotFound(f"no dead letter of `{position}`; list them")

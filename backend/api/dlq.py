@@ -25,14 +25,11 @@ from backend.api.routes import (
     Needs,
     Route,
 )
-from backend.ports import Position, SetAside
-from extauthz.core.errors import NotFound
+from backend.ports import POSITION_PATTERN, Position, SetAside
+from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.times import format_instant
 
-ID_SCHEMA: Final = {
-    "type": "string",
-    "pattern": r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,9}:[0-9]{1,18}$",
-}
+ID_SCHEMA: Final = {"type": "string", "pattern": POSITION_PATTERN}
 
 _log = logging.getLogger(__name__)
 
@@ -82,17 +79,10 @@ def read_id(text: str, field: str) -> Position:
     Raises:
         Refused: naming `field`.
     """
-    parts = text.split(":")
     try:
-        topic, partition, offset = parts
-        if not (partition.isascii() and partition.isdigit() and len(partition) < 10):
-            raise ValueError
-        if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
-            raise ValueError
-        return Position(UUID(topic), int(partition), int(offset))
-    except ValueError:
-        mend = "write it as `sentinel dlq list` shows it"
-        raise bad_parameter(field, f"`{text[:120]}` is no dead letter's id", mend) from None
+        return Position.read(text)
+    except Invalid as error:
+        raise bad_parameter(field, error.problem, error.mend) from None
 
 
 def _after(given: str, _now: datetime) -> Position | None:
@@ -175,16 +165,11 @@ def _route(
     )
 
 
-def written_id(position: Position) -> str:
-    """What names a dead letter: `<topic id>:<partition>:<offset>`."""
-    return f"{position.topic_id}:{position.partition}:{position.offset}"
-
-
 def summary(found: SetAside) -> DeadLetterSummary:
     """One dead letter, without its content."""
     position = found.letter.record.position
     return DeadLetterSummary(
-        id=written_id(position),
+        id=str(position),
         set_aside_at=format_instant(found.at.timestamp()),
         reason=found.letter.why,
         partition=position.partition,
@@ -205,6 +190,6 @@ def whole(found: SetAside) -> DeadLetter:
 
 
 def _done(what: str, call: Call[None]) -> Response:
-    letter_id = written_id(call.given[LETTER_ID])
+    letter_id = str(call.given[LETTER_ID])
     _log.warning(what, extra={"dead_letter": letter_id, "principal": call.caller.name})
     return json_response(Done(letter_id))

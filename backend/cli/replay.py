@@ -155,9 +155,7 @@ def _print(progress: wired.Progress, finished: bool, *, as_json: bool) -> None:
     }
     letters = [(letter.record.position, letter.why) for letter in progress.listed]
     if as_json:
-        listed = [
-            {"partition": at.partition, "offset": at.offset, "reason": why} for at, why in letters
-        ]
+        listed = [{"id": str(at), "reason": why} for at, why in letters]
         members = {name.replace(" ", "_"): count for name, count in counts.items()}
         print(json.dumps(members | {"finished": finished, "dead_letters": listed}))
         return
@@ -168,6 +166,6 @@ def _print(progress: wired.Progress, finished: bool, *, as_json: bool) -> None:
         table.add_row(name, f"{count:,}")
     print_unfolded(table)
     for at, why in letters:
-        stderr().print(cell(f"partition {at.partition}, offset {at.offset}: {why}"))
+        stderr().print(cell(f"{at}: {why}"))
     if progress.poison > len(letters):
         stderr().print(f"and {progress.poison - len(letters)} more")

@@ -341,5 +341,5 @@ async def test_a_dropped_letter_is_gone(open_log: Open) -> None:
     log = await open_log()
     assert positions(await log.dead_letters(10)) == [second.position]
     for work in (log.drop, log.retry, log.dead_letter_at):
-        with pytest.raises(NotFound, match=str(first.position.offset)):
+        with pytest.raises(NotFound, match=f"`{first.position}`"):
             await work(first.position)
