@@ -29,7 +29,7 @@ client = clickhouse_connect.get_client(dsn=f"chdb://{sys.argv[1]}", database="mc
 query = "SELECT event_id, event_type, trace_id, payload FROM events ORDER BY event_time, event_id"
 import json
 for event_id, event_type, trace_id, payload in client.query(query).result_rows:
-    event = {"event_id": event_id, "event_type": event_type, "trace_id": trace_id}
+    event = {"event_id": str(event_id), "event_type": event_type, "trace_id": trace_id}
     print(json.dumps(event | {"payload": json.loads(payload)}))
 """
 
@@ -89,7 +89,8 @@ def assert_whole(events: Sequence[dict[str, Any]]) -> None:
     assert len(ids) == len(set(ids))
     starts: dict[str, list[int]] = defaultdict(list)
     for event in events:
-        starts[event["payload"]["gateway_start"]].append(event["payload"]["sequence"])
+        if start := event["payload"].get("gateway_start"):  # the backend's own are not numbered
+            starts[start].append(event["payload"]["sequence"])
     for sequences in starts.values():
         assert sorted(sequences) == list(range(1, len(sequences) + 1))
     assert not [event for event in events if event["event_type"] == "audit.gap"]
