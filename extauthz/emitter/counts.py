@@ -9,7 +9,7 @@ class Cause(StrEnum):
     """Why events are missing from the trail; the `cause` of an `audit.gap`."""
 
     QUEUE_FULL = "queue_full"  # memory was full, and neither ingest nor disk took any
-    REFUSED = "refused"  # ingest answered 400 or 413 to this very event
+    REFUSED = "refused"  # ingest refused this very event
     UNENCODABLE = "unencodable"  # it cannot be written as JSON: a bug
     CRASH = "crash"  # the process ended with it in memory; it may have been received
     MARK_LOST = "mark_lost"  # the mark of the previous start is unreadable: extent unknown

@@ -1,9 +1,11 @@
 """The way to ingest: batches over HTTP, tried until they are answered."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 import aiohttp
+import msgspec
 import stamina
 
 from extauthz.core.errors import Retryable, SentinelError
@@ -13,10 +15,12 @@ from extauthz.emitter.options import EmitterOptions
 _log = logging.getLogger(__name__)
 _SAY_EVERY_SECONDS = 60.0
 _MAX_RETRY_AFTER_SECONDS = 60.0
+_MAX_PROBLEM_BYTES = 64 * 1024
+_OF_ONE_EVENT = re.compile(r"\[[0-9]+\](\..*)?", re.DOTALL)  # a field like `[3].payload.server`
 
 
 class Refused(SentinelError):
-    """Ingest will never take this batch as it stands (400, 413, 422)."""
+    """Ingest will never take this batch as it stands (400, 413, 422, or a 403 of one event)."""
 
 
 class Away(Retryable):
@@ -30,6 +34,12 @@ class Away(Retryable):
     def __init__(self, why: str, after_seconds: float = 0.0) -> None:
         self.after_seconds = after_seconds
         super().__init__(why)
+
+
+class _Problem(msgspec.Struct):
+    """Of a problem document, what tells an event's fault from the credential's."""
+
+    field: str = ""
 
 
 class Ingest:
@@ -93,7 +103,8 @@ class Ingest:
             async with self._session.post(self._url, data=body, allow_redirects=False) as response:
                 status, after = response.status, response.headers.get("Retry-After", "")
                 maybe_received = status not in (401, 403, 404, 405, 429)
-            _judge(status, after)
+                names_event = status == 403 and await _names_event(response)
+            _judge(status, after, names_event=names_event)
         except (aiohttp.ClientError, TimeoutError, Away) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 maybe_received = False
@@ -120,15 +131,26 @@ class Ingest:
             _log.warning("%s", text)
 
 
-def _judge(status: int, retry_after: str) -> None:
+async def _names_event(response: aiohttp.ClientResponse) -> bool:
+    """Whether a problem document lays the fault to one event of the batch."""
+    if not 0 < (response.content_length or 0) <= _MAX_PROBLEM_BYTES:
+        return False
+    try:
+        problem = msgspec.json.decode(await response.read(), type=_Problem)
+    except msgspec.MsgspecError:
+        return False
+    return bool(_OF_ONE_EVENT.fullmatch(problem.field))
+
+
+def _judge(status: int, retry_after: str, *, names_event: bool) -> None:
     """Only 202 is an acceptance: another 2xx comes from something that is not ingest."""
     if status == 202:
         return
-    if status in (400, 413, 422):
+    if status in (400, 413, 422) or names_event:
         raise Refused(f"status `{status}`")
     mend = {
         401: "; check the API key",
-        403: "; give the API key the scope ingest, and this server",
+        403: "; give the API key the scope ingest",
         404: "; check the ingest URL",
     }.get(status, "")
     after = float(retry_after) if retry_after.isdecimal() else 0.0

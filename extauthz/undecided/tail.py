@@ -35,7 +35,7 @@ class TailCause(StrEnum):
     """Why no event tells of a line; the `cause` of an `audit.gap`."""
 
     OVERFLOW = "undecided_overflow"  # ingest was away for more lines than may be kept
-    REFUSED = "refused"  # ingest answered 400 or 413 to this very event
+    REFUSED = "refused"  # ingest refused this very event
     REPLACED = "undecided_replaced"  # the file was cut or replaced, perhaps unread
 
 

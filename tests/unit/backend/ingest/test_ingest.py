@@ -324,6 +324,15 @@ async def test_a_bound_key_names_a_server(client: Client, payload: object) -> No
     assert (answer.status, (await answer.json())["field"]) == (403, "payload.namespace")
 
 
+async def test_one_line_is_an_event_among_several(client: Client) -> None:
+    """By the index a gateway tells an event that its key may not send from a key without right."""
+    sent = json.dumps(GOOD | {"payload": {"namespace": "team-b", "server": "any"}})
+    headers = {"Content-Type": "application/x-ndjson"}
+    for key, field in (("of-team-a", "[0].payload.namespace"), ("admin", None)):
+        answer = await client.post("/events", data=sent, headers=headers | {"x-api-key": key})
+        assert (answer.status, (await answer.json()).get("field")) == (403, field)
+
+
 async def test_governance_events(client: Client, logged: Logged) -> None:
     """They are taken from a component's own credential, and stamped with its name."""
     sent = GOOD | {"event_type": "governance.change"}

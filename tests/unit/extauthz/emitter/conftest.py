@@ -26,7 +26,8 @@ class TestIngest:
     Attributes:
         behaviour: `accept`, an HTTP status, `stall` (never answers), `die` (takes the
             batch, then cuts the connection).
-        poison: text; a batch that holds it is answered 400 and not taken.
+        poison: text; a batch that holds it is not taken.
+        refusal: status that poison is answered with; 403 names the event.
         requests: how many came; those under way included.
         headers: of the last request.
     """
@@ -36,6 +37,7 @@ class TestIngest:
     def __init__(self) -> None:
         self.behaviour: str | int = "accept"
         self.poison = b""
+        self.refusal = 400
         self.received: list[dict[str, Any]] = []
         self.requests = 0
         self.headers: dict[str, str] = {}
@@ -50,7 +52,9 @@ class TestIngest:
         if isinstance(self.behaviour, int):
             return web.json_response({"error": "told to"}, status=self.behaviour)
         if self.poison and self.poison in body:
-            return web.json_response({"error": "invalid_json"}, status=400)
+            place = next(n for n, line in enumerate(body.splitlines()) if self.poison in line)
+            problem = {"error": "refused", "field": f"[{place}].payload.namespace"}
+            return web.json_response(problem, status=self.refusal)
         self.received += map(orjson.loads, body.splitlines())
         if self.behaviour == "die":
             assert request.transport is not None

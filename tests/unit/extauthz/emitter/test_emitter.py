@@ -247,12 +247,12 @@ async def test_stop_gives_up_waiting_for_outcomes(ingest, running, record) -> No
     assert len(ingest.of("mcp.request")) == 5
 
 
-@pytest.mark.parametrize("away_first", [False, True])
+@pytest.mark.parametrize(("away_first", "refusal"), [(False, 400), (True, 400), (True, 403)])
 async def test_refused_event_is_found_and_told(
-    away_first, ingest, running, record, eventually
+    away_first, refusal, ingest, running, record, eventually
 ) -> None:
     """All others arrive; the one is counted and becomes a gap, from memory and from the spool."""
-    ingest.poison = b"/poison"
+    ingest.poison, ingest.refusal = b"/poison", refusal
     ingest.behaviour = 500 if away_first else "accept"
     async with running(heartbeat_seconds=0.2) as emitter:
         for place in range(40):
