@@ -25,7 +25,7 @@ HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
 RETRY_AFTER_SECONDS = 5
 DENIAL_META = "mcpruntime.org/denial"  # where a tool result carries reason and decision id
 _JSON = ("content-type", "application/json")
-_CHALLENGE = "www-authenticate"
+_CHALLENGE = "www-authenticate"  # the only header of an answer that says more than its reason
 OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -194,25 +194,33 @@ def _passed(reason: Reason, length: int) -> tuple[bytes, bytes]:
 
 def _denial(decision: Decision) -> CheckResponse:
     answer = ANSWERS[decision.reason]
-    response = CheckResponse()
-    fields = response.dynamic_metadata.fields
-    fields["reason"].string_value = decision.reason.value
-    fields["decision_id"].string_value = decision.id
+    status, body = _http(decision, answer)
+    response = CheckResponse.FromString(_refused(decision.reason, status))
+    response.dynamic_metadata.fields["decision_id"].string_value = decision.id
+    denied = response.denied_response
+    denied.body = orjson.dumps(body).decode()
+    if decision.resource_metadata:
+        challenge = denied.headers[-1].header
+        separator = "," if " " in challenge.value else ""  # parameters of one challenge
+        challenge.value += f'{separator} resource_metadata="{decision.resource_metadata}"'
+    return response
+
+
+@cache
+def _refused(reason: Reason, status: int) -> bytes:
+    """What all denials for one reason and with one HTTP status share."""
+    answer, response = ANSWERS[reason], CheckResponse()
     # Envoy denies on any code but OK; what the client gets is denied_response's own status.
     outage = answer.code == OUTAGE
     code = StatusCode.UNAVAILABLE if outage else StatusCode.PERMISSION_DENIED
     response.status.code = code.value[0]
-    status, body = _http(decision, answer)
+    response.dynamic_metadata.fields["reason"].string_value = reason.value
     denied = response.denied_response
     denied.status.code = status  # type: ignore[assignment]  # the enum is open
-    denied.body = orjson.dumps(body).decode()
     for name, value in filter(None, (_JSON, answer.header)):
         header = denied.headers.add().header
         header.key, header.value = name, value
-        if name == _CHALLENGE and decision.resource_metadata:
-            separator = "," if " " in value else ""  # parameters of one challenge
-            header.value += f'{separator} resource_metadata="{decision.resource_metadata}"'
-    return response
+    return response.SerializeToString()
 
 
 def _set_identity(passed: OkHttpResponse, decision: Decision) -> None:
