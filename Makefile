@@ -45,7 +45,8 @@ contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run 
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
 	$(BIN)/pytest tests/e2e
-	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py tests/e2e/test_governed_styles.py
+	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py \
+		tests/e2e/test_governed_styles.py tests/e2e/test_undecided.py
 
 chaos-bounded: $(VENV)/installed-test build/kafka/installed ## what dies and fills up, at seeded moments (4 minutes)
 	$(BIN)/pytest tests/chaos
@@ -56,7 +57,7 @@ chaos: $(VENV)/installed-test build/kafka/installed ## the same, 50 faults a wir
 fuzz: $(VENV)/installed-test ## fuzz the parse and the decision for FUZZ_SECONDS=600
 	$(BIN)/python -m tests.fuzz.target build/fuzz/inputs -max_total_time=$${FUZZ_SECONDS:-600}
 
-bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy and Go (20 minutes)
+bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy and Go (13 minutes)
 	$(BIN)/python -m tests.perf.authz
 
 bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event costs from sidecar to store, both wirings (6 minutes)

@@ -37,8 +37,8 @@ class Plan:
 
     connections: tuple[int, ...] = (1, 16, 64)
     grants: tuple[int, ...] = (10, 1_000, 10_000, 100_000)
-    rounds: int = 5
-    seconds: float = 2.0
+    rounds: int = 4
+    seconds: float = 1.2
 
 
 QUICK = Plan(connections=(16,), grants=(10, 1_000), rounds=2, seconds=1.0)
