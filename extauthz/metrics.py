@@ -24,7 +24,7 @@ from extauthz.core.refusals import Refusal
 from extauthz.emitter import Counts
 from extauthz.server import Audit
 from extauthz.sources.policies import Policies
-from extauthz.undecided import Tail, TailCause
+from extauthz.undecided import CAUSES, Tail
 
 
 class Name(StrEnum):
@@ -212,7 +212,7 @@ class UndecidedCollector(Collector):
         dropped = CounterMetricFamily(
             Name.UNDECIDED_DROPPED, "Requests without decision or event.", labels=("cause",)
         )
-        for cause in TailCause:
+        for cause in CAUSES:
             dropped.add_metric((cause.value,), self._tail.dropped[cause])
         yield dropped
         yield _gauge(Name.UNDECIDED_BYTES, "Disk used by their log.", self._tail.disk_bytes)

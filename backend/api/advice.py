@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from backend.api.verdicts import Start, Tail, Verdict
+from extauthz.core.events import Cause
 
 _CAUSES: Final[Mapping[str, str]] = {
-    "crash": "the process ended with these in memory; AUDIT_MODE=durable keeps them",
-    "queue_full": "ingest was away and the spool full; raise SPOOL_MAX_BYTES, keep ingest near",
-    "refused": "ingest refused these events; its log says why",
-    "unencodable": "these events could not be written down; that is a bug, report it",
-    "mark_lost": "the gateway's mark was unreadable: nobody knows how many died; look at its disk",
-    "spool_lost": "the gateway's spool was unreadable; look at its disk",
-    "undecided_overflow": "ingest was away for long; raise UNDECIDED_MAX_BYTES, keep ingest near",
-    "undecided_replaced": "Envoy's log was cut or replaced from outside; let nobody rotate it",
+    Cause.CRASH: "the process ended with these in memory; AUDIT_MODE=durable keeps them",
+    Cause.QUEUE_FULL: "ingest was away and the spool full; raise SPOOL_MAX_BYTES, keep ingest near",
+    Cause.REFUSED: "ingest refused these events; its log says why",
+    Cause.UNENCODABLE: "these events could not be written down; that is a bug, report it",
+    Cause.MARK_LOST: "its mark was unreadable: nobody knows how many died; look at its disk",
+    Cause.SPOOL_LOST: "the gateway's spool was unreadable; look at its disk",
+    Cause.UNDECIDED_OVERFLOW: "ingest was long away; raise UNDECIDED_MAX_BYTES, keep ingest near",
+    Cause.UNDECIDED_REPLACED: "Envoy's log was cut or replaced from outside; let nobody rotate it",
 }
 
 

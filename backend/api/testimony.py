@@ -12,6 +12,7 @@ import msgspec
 
 from backend.api.spans import Span
 from backend.ports import StoredEvent
+from extauthz.core.events import GapPayload
 
 Told = TypeVar("Told")
 HEARTBEAT: Final = timedelta(seconds=30)  # of a gateway that does not tell of its own
@@ -67,13 +68,6 @@ class Ending:
         return self.event.event_time
 
 
-class _GapPayload(msgspec.Struct):
-    lost_gateway_start: str
-    first: _Count
-    last: _Count
-    cause: str
-
-
 class _StartPayload(msgspec.Struct):
     previous_gateway_start: str = ""  # the first start of a gateway knows of none
     previous_next_sequence: _Count = 0
@@ -82,7 +76,7 @@ class _StartPayload(msgspec.Struct):
 
 def read_gaps(events: Iterable[StoredEvent]) -> Iterator[Gap]:
     """The gaps that can be read; those whose ends lie the wrong way round cannot."""
-    for event, told in _read(events, _GapPayload):
+    for event, told in _read(events, GapPayload):
         if told.first <= told.last and (told.first or not told.last):
             yield Gap(event, told.lost_gateway_start, told.first, told.last, told.cause)
 

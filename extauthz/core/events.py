@@ -1,7 +1,7 @@
 """The audit event: its envelope, the payload of a call, and what ingest accepts."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -29,6 +29,45 @@ class EventType(StrEnum):
 
 # Left out of statistics: they are about the audit trail, not about calls.
 INTERNAL_TYPES = frozenset(EventType) - {EventType.REQUEST}
+
+
+class Cause(StrEnum):
+    """Why events are missing from the trail; the `cause` of an `audit.gap`."""
+
+    QUEUE_FULL = "queue_full"  # memory was full, and neither ingest nor disk took any
+    REFUSED = "refused"  # ingest refused this very event
+    UNENCODABLE = "unencodable"  # it cannot be written as JSON: a bug
+    CRASH = "crash"  # the process ended with it in memory; it may have been received
+    MARK_LOST = "mark_lost"  # the mark of the previous start is unreadable: extent unknown
+    SPOOL_LOST = "spool_lost"  # the spool is unreadable: all of that start may be missing
+    UNDECIDED_OVERFLOW = "undecided_overflow"  # ingest was away for more lines than are kept
+    UNDECIDED_REPLACED = "undecided_replaced"  # the file was cut or replaced, perhaps unread
+
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class GapPayload(msgspec.Struct, frozen=True):
+    """The payload of `audit.gap`, less the names that every payload of a gateway has.
+
+    Args:
+        lost_gateway_start: the start that took the sequences; empty where it is not known.
+        first, last: inclusive; both 0 where the extent is unknown.
+        count: of the sequences between.
+        cause: see `Cause`; what is read may be of a version that knows of more.
+    """
+
+    lost_gateway_start: str
+    first: _Number
+    last: _Number
+    count: _Number
+    cause: str
+
+    @classmethod
+    def of(cls, lost_gateway_start: str, first: int, last: int, cause: str) -> "GapPayload":
+        """With its count."""
+        count = last - first + 1 if last else 0
+        return cls(lost_gateway_start, first, last, count, str(cause))
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -3,8 +3,8 @@
 `Emitter` is the interface; README.md tells how the pieces fit.
 """
 
-from extauthz.emitter.counts import Cause, Counts
+from extauthz.emitter.counts import Counts
 from extauthz.emitter.emitter import Emitter
 from extauthz.emitter.options import EmitterOptions
 
-__all__ = ["Cause", "Counts", "Emitter", "EmitterOptions"]
+__all__ = ["Counts", "Emitter", "EmitterOptions"]

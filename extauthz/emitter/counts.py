@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
+from extauthz.core.events import Cause
 
-class Cause(StrEnum):
-    """Why events are missing from the trail; the `cause` of an `audit.gap`."""
-
-    QUEUE_FULL = "queue_full"  # memory was full, and neither ingest nor disk took any
-    REFUSED = "refused"  # ingest refused this very event
-    UNENCODABLE = "unencodable"  # it cannot be written as JSON: a bug
-    CRASH = "crash"  # the process ended with it in memory; it may have been received
-    MARK_LOST = "mark_lost"  # the mark of the previous start is unreadable: extent unknown
-    SPOOL_LOST = "spool_lost"  # the spool is unreadable: all of that start may be missing
+# Of an emitter; those of undecided requests have no place in its queue.
+CAUSES: Final = (
+    Cause.QUEUE_FULL,
+    Cause.REFUSED,
+    Cause.UNENCODABLE,
+    Cause.CRASH,
+    Cause.MARK_LOST,
+    Cause.SPOOL_LOST,
+)
 
 
 @dataclass(frozen=True, slots=True)

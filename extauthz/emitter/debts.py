@@ -1,6 +1,6 @@
 """Gaps that the trail still has to be told of, until the telling is sent or on disk."""
 
-from extauthz.emitter.counts import Cause
+from extauthz.core.events import Cause
 from extauthz.emitter.entries import Gap, Line, gap_of
 
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Decided, EventType, Outcome
+from extauthz.core.events import Cause, Decided, EventType, Outcome
 from extauthz.emitter.backlog import Backlog
 from extauthz.emitter.committer import Committer, unrecorded
-from extauthz.emitter.counts import Cause, Counts
+from extauthz.emitter.counts import CAUSES, Counts
 from extauthz.emitter.disk import Disk
 from extauthz.emitter.entries import Encoder
 from extauthz.emitter.ingest import Ingest
@@ -178,7 +178,7 @@ class Emitter:
         """What became of the events so far; cheap, for the event loop's thread."""
         parts = self._parts
         backlog, disk, pump, ingest = parts.backlog, parts.disk, parts.pump, parts.ingest
-        dropped = dict.fromkeys(Cause, 0)
+        dropped = dict.fromkeys(CAUSES, 0)
         for gap in parts.takeover.gaps:
             if gap.cause is not Cause.REFUSED:  # counted where it was refused
                 dropped[gap.cause] += gap.count

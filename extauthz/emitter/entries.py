@@ -8,9 +8,17 @@ import msgspec
 import orjson
 
 from extauthz.core.decision import Decision
-from extauthz.core.events import Asked, Envelope, EventType, Outcome, call_payload, outcome_payload
+from extauthz.core.events import (
+    Asked,
+    Cause,
+    Envelope,
+    EventType,
+    GapPayload,
+    Outcome,
+    call_payload,
+    outcome_payload,
+)
 from extauthz.core.times import format_instant
-from extauthz.emitter.counts import Cause
 from extauthz.emitter.options import EmitterOptions
 
 
@@ -35,13 +43,8 @@ class Gap:
 
     def to_payload(self) -> dict[str, Any]:
         """The payload of `audit.gap`. `gateway_start` names the start that lost them."""
-        return {
-            "lost_gateway_start": self.gateway_start,
-            "first": self.first,
-            "last": self.last,
-            "count": self.count,
-            "cause": self.cause.value,
-        }
+        told = GapPayload.of(self.gateway_start, self.first, self.last, self.cause)
+        return msgspec.structs.asdict(told)
 
 
 class Call(msgspec.Struct, eq=False):
@@ -192,8 +195,8 @@ def gap_of(body: bytes) -> Gap | None:
     envelope = orjson.loads(body)
     if envelope["event_type"] != EventType.AUDIT_GAP:
         return None
-    told = envelope["payload"]
-    return Gap(told["lost_gateway_start"], told["first"], told["last"], Cause(told["cause"]))
+    told = msgspec.convert(envelope["payload"], GapPayload)
+    return Gap(told.lost_gateway_start, told.first, told.last, Cause(told.cause))
 
 
 def fitting(lines: Sequence[Line], max_bytes: int) -> int:

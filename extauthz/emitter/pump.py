@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from extauthz.core.events import EventType
+from extauthz.core.events import Cause, EventType
 from extauthz.emitter.backlog import Backlog
-from extauthz.emitter.counts import Cause
 from extauthz.emitter.debts import Debts
 from extauthz.emitter.disk import Disk
 from extauthz.emitter.entries import Call, Encoder, Gap, Line, Notice, fitting

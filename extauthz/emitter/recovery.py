@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extauthz.core.errors import Invalid
-from extauthz.core.events import EventType
-from extauthz.emitter.counts import Cause
+from extauthz.core.events import Cause, EventType
 from extauthz.emitter.debts import Debts
 from extauthz.emitter.entries import Encoder, Gap, Notice
 from extauthz.emitter.journal import Leftover, read_journal, remove_journal

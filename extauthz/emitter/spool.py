@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.emitter.counts import Cause
+from extauthz.core.events import Cause
 from extauthz.emitter.entries import Gap, Line
 from extauthz.emitter.journal import Leftover
 from extauthz.emitter.volume import check_volume, unusable

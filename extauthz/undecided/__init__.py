@@ -4,6 +4,6 @@
 """
 
 from extauthz.undecided.calls import OpenCalls
-from extauthz.undecided.tail import Tail, TailCause
+from extauthz.undecided.tail import CAUSES, Tail
 
-__all__ = ["OpenCalls", "Tail", "TailCause"]
+__all__ = ["CAUSES", "OpenCalls", "Tail"]

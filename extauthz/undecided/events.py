@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from extauthz.core.decision import Effect, PolicyFacts
-from extauthz.core.events import Envelope, EventType, outcome_payload
+from extauthz.core.events import Envelope, EventType, GapPayload, outcome_payload
 from extauthz.core.refusals import Refusal
 from extauthz.core.times import format_instant
 from extauthz.emitter.options import EmitterOptions
@@ -91,11 +93,7 @@ class Writer:
             "server": facts.server,
             "namespace": facts.namespace,
             "cluster": facts.cluster,
-            "lost_gateway_start": loss.log,
-            "first": loss.first,
-            "last": loss.last,
-            "count": loss.last - loss.first + 1 if loss.last else 0,
-            "cause": loss.cause,
+            **msgspec.structs.asdict(GapPayload.of(loss.log, loss.first, loss.last, loss.cause)),
         }
         return self._envelope(EventType.AUDIT_GAP, place, payload)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.events import Cause
 from extauthz.core.refusals import Refusal
 from extauthz.emitter.entries import Line
 from extauthz.emitter.ingest import Ingest
@@ -29,14 +29,7 @@ T = TypeVar("T")
 POLL_SECONDS: Final = 0.2
 REST_SECONDS: Final = 1.0  # after a fault
 BOOKMARK: Final = "undecided.position"
-
-
-class TailCause(StrEnum):
-    """Why no event tells of a line; the `cause` of an `audit.gap`."""
-
-    OVERFLOW = "undecided_overflow"  # ingest was away for more lines than may be kept
-    REFUSED = "refused"  # ingest refused this very event
-    REPLACED = "undecided_replaced"  # the file was cut or replaced, perhaps unread
+CAUSES: Final = (Cause.UNDECIDED_OVERFLOW, Cause.REFUSED, Cause.UNDECIDED_REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ class Tail:
         self._worker: asyncio.Task[None] | None = None
         self._ingest: Ingest | None = None
         self.sent: Counter[Refusal] = Counter()
-        self.dropped: Counter[TailCause] = Counter()
+        self.dropped: Counter[Cause] = Counter()
 
     async def start(self) -> None:
         """Go on where the last process stopped. The emitter must run.
@@ -236,13 +229,13 @@ class Tail:
     async def _arrived(self, batch: _Batch, refused: list[Line]) -> None:
         position = batch.position
         losses = [
-            Loss(position.log, line.sequence, line.sequence, TailCause.REFUSED.value)
+            Loss(position.log, line.sequence, line.sequence, Cause.REFUSED.value)
             for line in refused
             if line.sequence not in batch.gaps  # a gap that is refused itself must not spin
         ]
         self.sent += batch.reasons
         if losses:
-            self.dropped[TailCause.REFUSED] += len(losses)
+            self.dropped[Cause.REFUSED] += len(losses)
         await self._advance(position.losing(*losses))
 
     async def _advance(self, position: Position) -> None:
@@ -257,9 +250,9 @@ class Tail:
         if not replaced.finished:
             _log.warning("the undecided log was cut or replaced: lines may be missing")
             log = identify(self._clock(), former.log, former.offset, replaced.inode)
-            lost = Loss(former.log, 0, 0, TailCause.REPLACED.value)
+            lost = Loss(former.log, 0, 0, Cause.UNDECIDED_REPLACED.value)
             fresh = replace(fresh, log=log, at=former.at).losing(lost)
-            self.dropped[TailCause.REPLACED] += 1
+            self.dropped[Cause.UNDECIDED_REPLACED] += 1
         self._maybe_sent = 0
         await self._advance(fresh)
 
@@ -272,9 +265,9 @@ class Tail:
         if not count:
             return
         _log.warning("the undecided log is full: `%d` lines dropped; bring ingest back", count)
-        self.dropped[TailCause.OVERFLOW] += count
+        self.dropped[Cause.UNDECIDED_OVERFLOW] += count
         first, last = position.sequence - count + 1, position.sequence
-        loss = Loss(position.log, first, last, TailCause.OVERFLOW.value)
+        loss = Loss(position.log, first, last, Cause.UNDECIDED_OVERFLOW.value)
         await self._advance(position.losing(loss))
 
     def _skip(self) -> tuple[Position, int]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from extauthz.core.decision import Decision, Effect, PolicyFacts
-from extauthz.core.events import Asked, Decided, Outcome
+from extauthz.core.events import Asked, Cause, Decided, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.core.refusals import Refusal
 from extauthz.core.request import Call
 from extauthz.emitter import EmitterOptions
 from extauthz.metrics import MeteredAudit, Name, StateCollector, UndecidedCollector
 from extauthz.sources.policies import Policies
-from extauthz.undecided import OpenCalls, Tail, TailCause
+from extauthz.undecided import OpenCalls, Tail
 
 FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
 ALLOW = Decision(Effect.ALLOW, Reason.ALLOWED, FACTS, call=Call(method="tools/call", tool="x"))
@@ -103,7 +103,7 @@ async def test_undecided_requests(tmp_path: Path) -> None:
         clock=time.time,
     )
     tail.sent[Refusal.REQUEST_TOO_LARGE] += 2
-    tail.dropped[TailCause.OVERFLOW] += 3
+    tail.dropped[Cause.UNDECIDED_OVERFLOW] += 3
     log.write_bytes(b"x" * 5000)
     registry = CollectorRegistry()
     registry.register(UndecidedCollector(tail))

@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.events import Cause
 from extauthz.core.manifests import Fault
-from extauthz.emitter import Cause, Counts
+from extauthz.emitter import Counts
 from extauthz.metrics import StateCollector
 from extauthz.operations import Operations, Process
 from extauthz.sources.policies import Policies

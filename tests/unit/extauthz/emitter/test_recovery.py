@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import uuid_utils
 
+from extauthz.core.events import Cause
 from extauthz.emitter import EmitterOptions
-from extauthz.emitter.counts import Cause
 from extauthz.emitter.entries import Gap, Line
 from extauthz.emitter.journal import Journal, to_record
 from extauthz.emitter.recovery import Takeover, missing, take_over

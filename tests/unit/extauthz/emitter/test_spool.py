@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.core.errors import Invalid
-from extauthz.emitter.counts import Cause
+from extauthz.core.events import Cause
 from extauthz.emitter.entries import Gap, Line
 from extauthz.emitter.spool import Spool, open_spool
 
