@@ -5,11 +5,9 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from test_event_store import NOON, event, opener, server, store, topic
+from stored_events import NOON, event
 
 from backend.ports import EventStore, StoredEvent
-
-__all__ = ["opener", "server", "store", "topic"]
 
 SECOND = timedelta(seconds=1)
 
