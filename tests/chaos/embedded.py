@@ -21,7 +21,7 @@ from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run
 from tests.tools.sentinel_up import Up, free_base
-from tests.tools.split_stack import waiting
+from tests.tools.stack_part import waiting
 
 # The supervisor gives up on what dies more often in a row.
 DEATHS = 4

@@ -14,7 +14,8 @@ from backend.ports import EventLog
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run, all_decided
-from tests.tools.split_stack import INGEST_KEY, TOPIC, Part, Sidecar, SplitStack, waiting
+from tests.tools.split_stack import INGEST_KEY, TOPIC, Sidecar, SplitStack
+from tests.tools.stack_part import Part, waiting
 
 ACCESS = Path(__file__).parents[2] / "backend/demo/access"
 GROUP = "mcp-sentinel-processor"

@@ -7,7 +7,7 @@ from tests.chaos import moments
 from tests.chaos.faults import Fault, all_decided, away, clock_back, poison, send_old_events
 from tests.chaos.split import Split
 from tests.tools.clickhouse_endpoint import Fault as StoreFault
-from tests.tools.split_stack import Part, metric
+from tests.tools.stack_part import Part, metric
 
 TRIES = 6  # to hit a moment
 SESSION_SECONDS = 6.0  # until a silent consumer loses its partitions
