@@ -87,8 +87,9 @@ def read(
     values = {}
     for each in parameters:
         texts = query if each.place is Place.QUERY else path
-        name = next((n for n in each.names if texts.get(n, "").strip()), "")
-        values[each] = each.read(texts[name].strip(), now) if name else each.default
+        given = [told for name in each.names if (told := texts.get(name, "").strip())]
+        # The first name counts, and what stands under the others must be readable, too.
+        values[each] = next(iter([each.read(told, now) for told in given]), each.default)
     return Given(now, values, query)
 
 

@@ -37,6 +37,12 @@ def test_an_alias_counts_where_the_name_is_blank() -> None:
     assert values(("tool", "pay"), ("tool_name", "list"))[NAME] == "list"
 
 
+def test_an_alias_is_held_to_the_same_where_the_name_counts() -> None:
+    """What is described as refused is refused under each name."""
+    with pytest.raises(Invalid, match="characters"):
+        values(("tool", "x" * 2000), ("tool_name", "list"))
+
+
 @pytest.mark.parametrize(
     ("given", "found"),
     [
