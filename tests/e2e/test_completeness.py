@@ -1,5 +1,6 @@
 """Whether the trail is whole, as a person asks: after a kill, and after a row was taken away."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tools.sentinel_up import WAIT_SECONDS, Up, eventually
+from tests.tools.stack import load
 
 CALLS = 5
 
@@ -39,8 +41,7 @@ def test_a_kill_is_explained_and_a_row_taken_away_is_an_alarm(tmp_path: Path) ->
     (first,) = report["starts"]
     assert (first["first"], first["missing"], first["tail"]) == (1, 0, "open")
 
-    assert up.reason("echo", "ops-agent") == "allowed"
-    os.kill(decision_point(up), signal.SIGKILL)  # its event waits for the call's outcome
+    asyncio.run(kill_amid_calls(up, decision_point(up)))
     eventually(lambda: completeness(up)[1]["verdict"] == "explained", "the crash is told")
     code, report = completeness(up)
     assert code == 0
@@ -67,6 +68,13 @@ def test_a_kill_is_explained_and_a_row_taken_away_is_an_alarm(tmp_path: Path) ->
     assert (shown.returncode, shown.stdout.split(":")[0]) == (1, "holes")
     assert "sentinel dlq list" in shown.stdout
     assert again.stop() == 0
+
+
+async def kill_amid_calls(up: Up, pid: int) -> None:
+    """Kill the decision point while events of calls wait in its memory."""
+    async with load(up, "ops-agent") as running:
+        await running.answered(20)
+        os.kill(pid, signal.SIGKILL)
 
 
 def completeness(up: Up) -> tuple[int, dict[str, Any]]:
