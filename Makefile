@@ -29,7 +29,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract e2e chaos-bounded ## run all tests and checks (12 minutes; the first time 5 more)
+test: lint unit contract e2e chaos-bounded ## run all tests and checks (17 minutes; the first time 5 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .

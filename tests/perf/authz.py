@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,18 @@ def main() -> int:
     """Measure, print, and write the report."""
     parser = argparse.ArgumentParser(prog="python -m tests.perf.authz", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute, for development")
+    parser.add_argument("--grants", type=int, nargs="+", help="how many grants a policy has")
+    parser.add_argument("--rounds", type=int, help="how often all ways are measured")
     parser.add_argument("--server", default="native", help="CHECK_SERVER of the decision point")
     parser.add_argument("--python", default=sys.executable, help="its interpreter")
     parser.add_argument("--out", type=Path, default=REPORT, help="the report's file")
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else Plan()
+    plan = replace(
+        plan,
+        grants=tuple(arguments.grants or plan.grants),
+        rounds=arguments.rounds or plan.rounds,
+    )
     rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
