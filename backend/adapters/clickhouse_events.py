@@ -28,6 +28,7 @@ _IDS: Final = ("request_id", "trace_id")
 
 # An index tells at once where a rare type lies; for all others it is work for nothing.
 ANY_TYPE: Final = {"ignore_data_skipping_indices": "event_type_set"}
+_BY_ID: Final = ANY_TYPE | {"min_table_rows_to_use_projection_index": "0"}
 
 _PAGE: Final = (
     f"{READ} FROM events WHERE {{where}}"
@@ -126,7 +127,7 @@ class EventQueries:
         A projection finds that time by the id; it cannot read in order.
         """
         ((rows, least, most),) = self._readers.rows(
-            _SPAN.format(where=found.sql), found.given, ANY_TYPE
+            _SPAN.format(where=found.sql), found.given, _BY_ID
         )
         if rows:
             found.add(
@@ -157,7 +158,7 @@ class EventQueries:
         open_calls = [
             event
             for event in events
-            if event.event_type == EventType.REQUEST and _HAS_OUTCOME not in event.payload
+            if event.event_type not in _INTERNAL and _HAS_OUTCOME not in event.payload
         ]
         if not open_calls:
             return list(events)
@@ -178,7 +179,7 @@ class EventQueries:
 def _merged(event: StoredEvent, outcomes: Mapping[tuple[str, str], str]) -> StoredEvent:
     """With its outcome, if there is one; what the call already says stays."""
     outcome = outcomes.get((event.producer, event.event_id))
-    if outcome is None or event.event_type != EventType.REQUEST:
+    if outcome is None or event.event_type in _INTERNAL:
         return event
     call, told = orjson.loads(event.payload), orjson.loads(outcome)
     if not isinstance(call, dict) or not isinstance(told, dict):

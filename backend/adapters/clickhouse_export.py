@@ -12,7 +12,7 @@ from backend.adapters.clickhouse_filter import Conditions, conditions
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import moment
 from backend.queries import Cursor, EventFilter, ExportForm
-from extauthz.core.events import EventType
+from extauthz.core.events import INTERNAL_TYPES, EventType
 
 CHUNK: Final = 10_000  # events; ten megabytes
 
@@ -81,6 +81,7 @@ _EDGE: Final = (
     "SELECT toUnixTimestamp64Milli(event_time), event_id FROM events WHERE {where}"
     " ORDER BY event_time DESC, event_id DESC LIMIT 1 OFFSET {{behind:UInt32}}"
 )
+_INTERNAL: Final = ", ".join(sorted(f"'{event_type}'" for event_type in INTERNAL_TYPES))
 _CHUNK: Final = f"""
 SELECT {{selected}} FROM
 (
@@ -93,7 +94,7 @@ GLOBAL ANY LEFT JOIN
     WHERE event_type = '{EventType.RESPONSE}' AND {{outcomes}} AND outcome_of GLOBAL IN
     (
         SELECT toString(event_id) FROM events
-        WHERE event_type = '{EventType.REQUEST}' AND latency_step = 0 AND {{where}}
+        WHERE event_type NOT IN ({_INTERNAL}) AND latency_step = 0 AND {{where}}
     )
 ) AS ended ON ended.outcome_of = toString(called.event_id) AND ended.producer = called.producer
 ORDER BY event_time DESC, event_id DESC
