@@ -95,7 +95,7 @@ def _letter_id(given: str, _now: datetime) -> Position:
 
 LIMIT: Final = count("limit", 100, 1000, "How many dead letters at most.")
 AFTER: Final[Parameter[Position | None]] = Parameter(
-    "after", _after, ID_SCHEMA, "`next` of the list before.", None
+    "after", _after, {"anyOf": [ID_SCHEMA, {"const": ""}]}, "`next` of the list before.", None
 )
 LETTER_ID: Final = Parameter(
     "letter_id",

@@ -37,6 +37,7 @@ class Parameter(Generic[T]):
         help: a sentence for people.
         default: its value where it is not given.
         aliases: other names that existing tools give it; the name itself comes first.
+        exact: white space around it counts; else it is taken off before it is read.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Parameter(Generic[T]):
     default: T
     place: Place = Place.QUERY
     aliases: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,7 +89,9 @@ def read(
     values = {}
     for each in parameters:
         texts = query if each.place is Place.QUERY else path
-        given = [told for name in each.names if (told := texts.get(name, "").strip())]
+        given = [told for name in each.names if (told := texts.get(name, "")).strip()]
+        if not each.exact:
+            given = [told.strip() for told in given]
         # The first name counts, and what stands under the others must be readable, too.
         values[each] = next(iter([each.read(told, now) for told in given]), each.default)
     return Given(now, values, query)
@@ -115,7 +119,7 @@ def text(name: str, help: str, *, aliases: Iterable[str] = ()) -> Parameter[str]
         return given
 
     schema = {"type": "string", "maxLength": MOST_CHARACTERS}
-    return Parameter(name, read, schema, help, "", aliases=tuple(aliases))
+    return Parameter(name, read, schema, help, "", aliases=tuple(aliases), exact=True)
 
 
 def choice(name: str, choices: Sequence[str], help: str) -> Parameter[str]:

@@ -30,6 +30,13 @@ def test_what_is_not_given_has_its_default() -> None:
         assert [found[each] for each in ALL] == ["", None, 100, 5, ""]
 
 
+def test_white_space_counts_in_texts_alone() -> None:
+    """They are compared exactly; around numbers and times it means nothing."""
+    found = values(("tool_name", " pay "), ("limit", " 7 "), ("since", " 1h "), ("format", " csv "))
+    assert (found[NAME], found[LIMIT], found[FORM]) == (" pay ", 7, "csv")
+    assert found[SINCE] == NOW - timedelta(hours=1)
+
+
 def test_an_alias_counts_where_the_name_is_blank() -> None:
     """The name comes first."""
     assert values(("tool", "pay"))[NAME] == "pay"
