@@ -55,18 +55,25 @@ class _Running:
     task: asyncio.Task[None]
 
 
-async def run_units(units: Sequence[Unit], stop: asyncio.Event, drain_seconds: float) -> None:
+async def run_units(
+    units: Sequence[Unit],
+    stop: asyncio.Event,
+    drain_seconds: float,
+    serving: asyncio.Event | None = None,
+) -> None:
     """Run until `stop` or the first failure, then drain.
 
     Args:
         units: in the order of the drain; they are started in the opposite order, so
             that whoever accepts work comes last and stops first.
         drain_seconds: for all of them together.
+        serving: is set while all of them are ready and none drains.
 
     Raises:
         ExceptionGroup: what the units raised, after all have ended.
     """
     running: list[_Running] = []
+    serving = serving or asyncio.Event()
     try:
         for unit in reversed(units):
             started = _start(unit)
@@ -74,9 +81,11 @@ async def run_units(units: Sequence[Unit], stop: asyncio.Event, drain_seconds: f
             if not await _until_ready(started, stop):
                 break
         else:
+            serving.set()
             _log.info("ready", extra={"units": [unit.name for unit in units]})
             await _until_stop_or_end(stop, [each.task for each in running])
     finally:
+        serving.clear()
         failures = await _drain(running, drain_seconds)
     if failures:
         raise ExceptionGroup("a component failed", failures)

@@ -25,7 +25,7 @@ from backend.operations import Probe, readiness
 from backend.ports import AccessStore, EventLog, EventStore
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import Settings
-from extauthz.core.errors import Invalid
+from extauthz.core.errors import Invalid, Retryable
 
 if TYPE_CHECKING:
     from backend.processor.batch import Batcher
@@ -109,6 +109,14 @@ class Wired:
     log: EventLog | None = None
     store: EventStore | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.probes["process"] = self._is_serving
+
+    async def _is_serving(self) -> None:
+        if not self.serving.is_set():
+            raise Retryable("is starting or draining")
 
     async def event_log(self) -> EventLog:
         async with self.opening:
@@ -283,7 +291,7 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
         elif "api" in names:
             _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
         units += [*token_keys, _operations(wired, names)]
-        await run_units(units, stop, settings.drain_seconds)
+        await run_units(units, stop, settings.drain_seconds, wired.serving)
 
 
 def _operations(wired: Wired, names: Sequence[str]) -> Unit:

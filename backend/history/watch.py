@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class DirectoryWatch:
-    """A unit; ready once the directory was looked at for the first time.
+    """A unit; ready at once, for nobody waits for it: queries work while the log is away.
 
     Args:
         folder: the access directory.
@@ -64,8 +64,8 @@ class DirectoryWatch:
         self._fault = ""
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        await self.look()
         ready()
+        await self.look()
         while not stop.is_set():
             try:
                 await self._watch(stop)

@@ -45,6 +45,27 @@ async def test_who_accepts_work_starts_last_and_stops_first() -> None:
     assert told == ["api starts", "ingest starts", "ingest drained", "api drained"]
 
 
+async def test_it_serves_between_start_and_drain() -> None:
+    """While one unit starts or another drains, nobody should send requests."""
+    stop, serving, seen = asyncio.Event(), asyncio.Event(), []
+
+    class Slow:
+        name = "slow"
+
+        async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+            await asyncio.sleep(0)
+            seen.append(serving.is_set())
+            ready()
+            await stop.wait()
+            seen.append(serving.is_set())
+
+    running = asyncio.create_task(run_units([Slow(), Slow()], stop, 60, serving))
+    await serving.wait()
+    stop.set()
+    await running
+    assert seen == [False, False, False, False]
+
+
 async def test_a_failure_stops_the_others_gently() -> None:
     """The failing unit's error comes out once the others have drained."""
     told: list[str] = []

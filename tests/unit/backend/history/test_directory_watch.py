@@ -268,12 +268,14 @@ async def test_what_does_not_change_is_told_again_before_the_store_forgets_it(
 async def test_the_unit_sees_an_edit_and_stops(
     watch: Watch, history: History, folder: Path
 ) -> None:
-    """Ready once it has looked; a directory that comes and goes does not end it."""
+    """It looks as it starts; a directory that comes and goes does not end it."""
     (folder / "a.yaml").write_text(grant("a"))
     stop, ready = asyncio.Event(), asyncio.Event()
     unit = asyncio.create_task(watch().run(stop, ready.set))
     async with asyncio.timeout(20):
         await ready.wait()
+        while not await history.changes():
+            await asyncio.sleep(0.01)
         assert await history.changes() == [("created", "a", True)]
         (folder / "a.yaml").write_text(grant("a", disabled=True))
         while len(await history.changes()) < 2:
