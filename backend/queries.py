@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from backend.ports import StoredEvent
+    from backend.ports.event_store import StoredEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,9 @@ from backend.event_log_settings import FILE, KAFKA, broker_list
 from backend.lifecycle import Unit, run_units
 from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
-from backend.ports import AccessStore, EventLog, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_log import EventLog
+from backend.ports.event_store import EventStore
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import Settings
 from extauthz.core.errors import Invalid, Retryable

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from backend.ports import Damaged
+from backend.ports.event_store import Damaged
 from extauthz.core.errors import Retryable
 
 Ask = Callable[[str], bytes]  # runs a statement, and gives what it answers as JSON lines

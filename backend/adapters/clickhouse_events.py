@@ -11,7 +11,7 @@ from msgspec import structs
 from backend.adapters.clickhouse_filter import Conditions, conditions, ms
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import READ, event_of, moment
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from backend.queries import Count, CountedBy, Cursor, EventFilter, Page, Summary
 from extauthz.core.errors import NotFound
 from extauthz.core.events import INTERNAL_TYPES, EventType

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from backend.ports import EVENT_TIMES_END
+from backend.ports.event_store import EVENT_TIMES_END
 from backend.queries import FILTER_TEXTS, Cursor, EventFilter
 from extauthz.core.events import EventType
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 
 COLUMNS: Final = StoredEvent.__struct_fields__
 READ: Final = "SELECT toUnixTimestamp64Milli(event_time), " + ", ".join(COLUMNS[1:])

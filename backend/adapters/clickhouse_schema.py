@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from backend.adapters.clickhouse_cluster import on_cluster, rendered, shared_engine
 from backend.adapters.clickhouse_lock import schema_lock
-from backend.ports import SchemaChange
+from backend.ports.event_store import SchemaChange
 from extauthz.core.errors import Invalid
 
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")

@@ -4,16 +4,18 @@ Every call reads the folder anew: it is small, and an edit shows at once. An obj
 that does not validate is left out; the decision point's status names its fault.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
+import orjson
+
+from backend.ports.access_store import R, Stored
 from extauthz.core import accessdir
 from extauthz.core.errors import NotFound, Retryable
 from extauthz.core.manifests import read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
-
-R = TypeVar("R", MCPServer, MCPAccessGrant, MCPAgentSession)
+from extauthz.core.writing import to_object
 
 
 class DirectoryStore:
@@ -31,25 +33,19 @@ class DirectoryStore:
     def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]:
         return self._list(MCPAgentSession, namespace)
 
-    def server(self, namespace: str, name: str) -> MCPServer:
-        return self._get(MCPServer, namespace, name)
+    def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
+        return [_stored(one) for one in self._list(kind, namespace)]
 
-    def grant(self, namespace: str, name: str) -> MCPAccessGrant:
-        return self._get(MCPAccessGrant, namespace, name)
-
-    def session(self, namespace: str, name: str) -> MCPAgentSession:
-        return self._get(MCPAgentSession, namespace, name)
-
-    def ping(self) -> None:
-        self._files()
-
-    def _get(self, kind: type[R], namespace: str, name: str) -> R:
+    def get(self, kind: type[R], namespace: str, name: str) -> Stored[R]:
         for found in self._list(kind, namespace):
             if found.name == name:
-                return found
+                return _stored(found)
         raise NotFound(
             f"no {kind.__name__} `{namespace}/{name}` in the access folder; look at its list"
         )
+
+    def ping(self) -> None:
+        self._files()
 
     def _list(self, kind: type[R], namespace: str) -> list[R]:
         found: dict[tuple[str, str], R] = {}
@@ -71,6 +67,12 @@ class DirectoryStore:
             return accessdir.find(self._folder)
         except OSError as error:
             raise _unreadable(self._folder, error) from error
+
+
+def _stored(resource: R) -> Stored[R]:
+    version = hashlib.sha256(orjson.dumps(to_object(resource))).hexdigest()
+    created_at = resource.created_at if isinstance(resource, MCPAgentSession) else ""
+    return Stored(resource, version, created_at)
 
 
 def _unreadable(path: Path, error: OSError) -> Retryable:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from backend.ports import (
+from backend.ports.event_log import (
     Assignment,
     DeadLetter,
     Message,

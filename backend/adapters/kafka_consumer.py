@@ -23,7 +23,7 @@ from aiokafka.errors import (
 
 from backend.adapters.kafka_client import KafkaSettings, translated
 from backend.adapters.kafka_cluster import Committed, KafkaCluster, close_consumer
-from backend.ports import Assignment, Ownership, Position, Record
+from backend.ports.event_log import Assignment, Ownership, Position, Record
 from extauthz.core.errors import Conflict, Retryable
 
 PARTITION_BYTES: Final = 4 << 20  # of one partition in one answer; it is held in memory

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from backend.adapters.kafka_client import KafkaSettings, translated
 from backend.adapters.kafka_cluster import close_consumer
 from backend.adapters.kafka_producer import KafkaProducer, Tombstone
-from backend.ports import DeadLetter, Headers, Message, Position, Record, SetAside
+from backend.ports.event_log import DeadLetter, Headers, Message, Position, Record, SetAside
 from extauthz.core.errors import NotFound
 
 WHY: Final = "mcp-sentinel-dead-letter-why"

@@ -9,7 +9,7 @@ from backend.adapters.kafka_consumer import KafkaConsumer
 from backend.adapters.kafka_dead_letters import KafkaDeadLetters
 from backend.adapters.kafka_producer import KafkaProducer
 from backend.adapters.resent import resent
-from backend.ports import DeadLetter, Message, Position, SetAside
+from backend.ports.event_log import DeadLetter, Message, Position, SetAside
 from extauthz.core.errors import Invalid, Retryable
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from aiokafka.partitioner import murmur2
 
 from backend.adapters.kafka_client import AWAY, KafkaSettings, translated
 from backend.adapters.kafka_cluster import MAX_MESSAGE_BYTES, closed_within
-from backend.ports import Headers, Message
+from backend.ports.event_log import Headers, Message
 from extauthz.core.errors import Busy, Invalid, Retryable
 
 LINGER_MS: Final = 5

@@ -1,6 +1,6 @@
 """A dead letter on its way back into the log."""
 
-from backend.ports import RESENT_HEADER, Message, Record
+from backend.ports.event_log import RESENT_HEADER, Message, Record
 
 
 def resent(record: Record) -> Message:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from backend.adapters.sqlite_file import Connection, connect, headers_in
-from backend.ports import Assignment, Ownership, Position, Record
+from backend.ports.event_log import Assignment, Ownership, Position, Record
 from extauthz.core.errors import Conflict
 
 if TYPE_CHECKING:

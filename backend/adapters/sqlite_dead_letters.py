@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from backend.adapters.sqlite_file import headers_in, headers_out, transaction
-from backend.ports import DeadLetter, Position, Record, SetAside
+from backend.ports.event_log import DeadLetter, Position, Record, SetAside
 from extauthz.core.errors import NotFound
 
 SCHEMA: Final = """

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import orjson
 
-from backend.ports import Headers
+from backend.ports.event_log import Headers
 from extauthz.core.errors import Busy, Retryable
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from backend.adapters import sqlite_dead_letters
 from backend.adapters.resent import resent
 from backend.adapters.sqlite_consumer import SqliteConsumer
 from backend.adapters.sqlite_file import Connection, connect, headers_out, transaction
-from backend.ports import DeadLetter, Message, Position, SetAside
+from backend.ports.event_log import DeadLetter, Message, Position, SetAside
 from extauthz.core.errors import Busy, Invalid
 
 VERSION: Final = 1

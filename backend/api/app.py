@@ -29,7 +29,8 @@ from backend.api.statistics import statistics_group
 from backend.api.usage import usage_group
 from backend.auth.principal import Verifier, credentials_of
 from backend.metrics import ApiMetrics
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
 from extauthz.core.errors import SentinelError
 from extauthz.core.fields import nearest

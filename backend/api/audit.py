@@ -11,7 +11,7 @@ from backend.api.parameters import Given, moment
 from backend.api.refusals import bad_parameter
 from backend.api.routes import READ_EVERYWHERE, Answer, Call, Group, Route
 from backend.api.survey import Survey, survey
-from backend.ports import EventStore
+from backend.ports.event_store import EventStore
 
 DEFAULT_SINCE: Final = timedelta(hours=1)
 FORGETTING: Final = timedelta(hours=1)  # before it is due, the store may drop what lies around

@@ -25,7 +25,7 @@ from backend.api.routes import (
     Needs,
     Route,
 )
-from backend.ports import POSITION_PATTERN, Position, SetAside
+from backend.ports.event_log import POSITION_PATTERN, Position, SetAside
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.times import format_instant
 

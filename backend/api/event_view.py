@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from extauthz.core.times import format_instant
 
 

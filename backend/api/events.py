@@ -19,7 +19,7 @@ from backend.api.filters import FILTERS, SINCE, UNTIL, event_filter, reach
 from backend.api.parameters import Given, Parameter, Place, choice, clamped
 from backend.api.refusals import bad_parameter
 from backend.api.routes import READ, Answer, Call, Group, Route
-from backend.ports import EventStore
+from backend.ports.event_store import EventStore
 from backend.queries import EventFilter, ExportForm
 from extauthz.core.errors import Busy, NotFound
 from extauthz.core.times import format_instant

@@ -17,7 +17,7 @@ from backend.api.parameters import Parameter, Place
 from backend.api.refusals import bad_body
 from backend.api.routes import READ, Answer, Call, Group, Route
 from backend.auth.principal import Principal
-from backend.ports import EVENT_TIMES_END, EventStore, StoredEvent
+from backend.ports.event_store import EVENT_TIMES_END, EventStore, StoredEvent
 from extauthz.core import request as asking
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid, NotFound

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.governance import read_change
 from extauthz.core.history import Recorded, access_at
+from extauthz.core.model import MCPServer
 from extauthz.core.policy import Policy
 from extauthz.core.remedies import Access
 from extauthz.core.render import render
@@ -56,7 +58,11 @@ def current(access: AccessStore, server: ObjectRef, cluster: str, now: datetime)
         NotFound: no such server.
         Retryable: it cannot be read.
     """
-    found = Access(access.server(server.namespace, server.name), access.grants(), access.sessions())
+    found = Access(
+        access.get(MCPServer, server.namespace, server.name).resource,
+        access.grants(),
+        access.sessions(),
+    )
     try:
         return Known(Match.CURRENT, _compiled(found, cluster, now), found)
     except Invalid as error:

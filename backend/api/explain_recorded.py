@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from extauthz.core.decision import Decision, Effect, ObjectRef, PolicyFacts, Trust, Would
 from extauthz.core.errors import NotFound
 from extauthz.core.methods import NOTIFICATIONS

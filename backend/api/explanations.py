@@ -21,7 +21,8 @@ from backend.api.explain_view import (
     decided,
     failing,
 )
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import Decision, ObjectRef, PolicyFacts
 from extauthz.core.errors import NotFound

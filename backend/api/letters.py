@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from backend.ports import EventLog, Position, SetAside
+from backend.ports.event_log import EventLog, Position, SetAside
 from extauthz.core.errors import Retryable
 
 ANSWER_SECONDS: Final = 20.0

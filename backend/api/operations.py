@@ -9,7 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from backend.api.answers import json_response
 from backend.api.routes import NOTHING, Answer, Call, Group, Route
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from extauthz.core.errors import SentinelError
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE

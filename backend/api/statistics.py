@@ -8,7 +8,8 @@ from flask import Response
 from backend.api.answers import json_response
 from backend.api.filters import reach
 from backend.api.routes import READ, Answer, Call, Group, Route
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from backend.queries import CountedBy
 from extauthz.core.times import format_instant
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 
 from backend.api.spans import Span
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from extauthz.core.events import GapPayload
 
 Told = TypeVar("Told")

@@ -12,7 +12,7 @@ from backend.api.filters import DECISION, NAMESPACE, SERVER, TEAM, TOOL, reach
 from backend.api.parameters import Given, Parameter, clamped, text
 from backend.api.refusals import bad_parameter
 from backend.api.routes import READ, Answer, Call, Group, Route
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import (
     ActorUsage,
     Count,

@@ -11,7 +11,7 @@ import click
 
 from backend import wiring
 from backend.cli.console import json_option, printable
-from backend.ports import SchemaChange
+from backend.ports.event_store import SchemaChange
 from backend.settings import Settings
 from extauthz.core import config
 from extauthz.core.errors import Conflict

@@ -16,7 +16,8 @@ from watchfiles import awatch
 
 from backend.history.differences import differences
 from backend.history.folder import Folder
-from backend.ports import EventLog, EventStore, Message
+from backend.ports.event_log import EventLog, Message
+from backend.ports.event_store import EventStore
 from extauthz.core.errors import Invalid, SentinelError
 from extauthz.core.events import EventType
 from extauthz.core.governance import Change, Key, change_payload, read_change

@@ -25,7 +25,7 @@ from backend.ingest.envelopes import MAX_AHEAD_SECONDS, Reception, messages_of
 from backend.ingest.refusals import NotEnqueued, Refused, bad_json
 from backend.metrics import IngestMetrics
 from backend.operations import Ready, health_routes, metrics_route
-from backend.ports import EventLog, Headers, Message
+from backend.ports.event_log import EventLog, Headers, Message
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
 from extauthz.core.errors import Retryable, SentinelError
 

@@ -12,7 +12,8 @@ import orjson
 from backend.auth.principal import Principal
 from backend.ingest.refusals import NotYours, Refused, invalid, too_large
 from backend.ingest.strict import MAX_EVENT_BYTES, events_of, value_of
-from backend.ports import EVENT_TIMES_END, Headers, Message
+from backend.ports.event_log import Headers, Message
+from backend.ports.event_store import EVENT_TIMES_END
 from extauthz.core.errors import Invalid
 from extauthz.core.events import MAX_NAME_BYTES, check_envelope
 from extauthz.core.times import format_instant, parse_instant

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from backend.ports import Record
+from backend.ports.event_log import Record
 
 
 class Batcher:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from backend.ports import EventKey, EventStore, StoredEvent
+from backend.ports.event_store import EventKey, EventStore, StoredEvent
 
 # How far the time of a copy in the store may lie from that of the event.
 LOOKUP_WINDOW: Final = timedelta(days=1)

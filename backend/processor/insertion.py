@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from backend.metrics import ProcessorMetrics, Result
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.processor.copies import Copies
 from backend.processor.poison import TooManyDeadLetters
 from extauthz.core.errors import Invalid, Retryable

@@ -14,15 +14,8 @@ from uuid import UUID
 import stamina
 
 from backend.metrics import ProcessorMetrics, Result
-from backend.ports import (
-    Assignment,
-    Consumer,
-    DeadLetter,
-    EventStore,
-    Position,
-    Record,
-    StoredEvent,
-)
+from backend.ports.event_log import Assignment, Consumer, DeadLetter, Position, Record
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.processor.batch import Batcher
 from backend.processor.insertion import Insertion, Refused
 from backend.processor.poison import DeadLetterLimit, TooManyDeadLetters

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from backend.metrics import ProcessorMetrics, Result, new_registry
-from backend.ports import Consumer, DeadLetter, EventStore, Ownership, Position, Record
+from backend.ports.event_log import Consumer, DeadLetter, Ownership, Position, Record
+from backend.ports.event_store import EventStore
 from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor, Source

@@ -14,14 +14,8 @@ from uuid import UUID, uuid5
 import msgspec
 import orjson
 
-from backend.ports import (
-    EVENT_TIMES_END,
-    RESENT_HEADER,
-    DeadLetter,
-    Position,
-    Record,
-    StoredEvent,
-)
+from backend.ports.event_log import RESENT_HEADER, DeadLetter, Position, Record
+from backend.ports.event_store import EVENT_TIMES_END, StoredEvent
 from extauthz.core.errors import Invalid, Poison
 from extauthz.core.events import MAX_NAME_BYTES, EventType, cap, check_envelope
 from extauthz.core.times import parse_instant

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from backend.metrics import ProcessorMetrics
-from backend.ports import Consumer, EventStore
+from backend.ports.event_log import Consumer
+from backend.ports.event_store import EventStore
 from extauthz.core.errors import SentinelError
 
 LAG_SECONDS: Final = 1.0  # between two looks at the lag

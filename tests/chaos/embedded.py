@@ -15,7 +15,7 @@ import aiohttp
 
 from backend.adapters.sqlite_log import SqliteLog
 from backend.cli.guard import members
-from backend.ports import EventLog
+from backend.ports.event_log import EventLog
 from tests.chaos import moments
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock

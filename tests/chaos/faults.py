@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import uuid_utils
 
-from backend.ports import EventLog
+from backend.ports.event_log import EventLog
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.poison import records

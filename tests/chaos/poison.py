@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from backend.ports import Message
+from backend.ports.event_log import Message
 from tests.chaos.check import POISON_SOURCE
 
 _GOOD: dict[str, Any] = {

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from backend.ports import EventLog
+from backend.ports.event_log import EventLog
 from tests.chaos.calls import Gateway
 from tests.chaos.clock import Clock
 from tests.chaos.faults import Run, all_decided

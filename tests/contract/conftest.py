@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import EventStore
+from backend.ports.event_store import EventStore
 from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 from tests.tools.kafka_broker import KafkaBroker, running_broker
 

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_log import KafkaLog
 from backend.adapters.sqlite_log import SqliteLog
-from backend.ports import EventLog
+from backend.ports.event_log import EventLog
 from tests.tools.kafka_broker import KafkaBroker
 
 TIMEOUT_SECONDS = 5.0

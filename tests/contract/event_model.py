@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from hypothesis import strategies as st
 from msgspec import structs
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from backend.queries import FILTER_TEXTS, EventFilter
 from extauthz.core.events import INTERNAL_TYPES
 from tests.contract.stored_events import DAY, NOON, event

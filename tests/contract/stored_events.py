@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import structs
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from backend.adapters.directory import DirectoryStore
-from backend.ports import AccessStore
+from backend.ports.access_store import AccessStore
 from extauthz.core.errors import NotFound
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 
 OBJECTS = """
 apiVersion: mcpruntime.org/v1alpha1
@@ -54,12 +55,12 @@ def test_objects_are_listed_by_namespace(access: AccessStore) -> None:
 
 def test_an_object_is_got_by_name(access: AccessStore) -> None:
     """Namespace and name together name one object."""
-    assert access.grant("another", "ops").subject.agent_id == "ops-agent"
-    assert access.server("mcp-servers", "shop").name == "shop"
-    assert access.session("mcp-servers", "s1").name == "s1"
+    assert access.get(MCPAccessGrant, "another", "ops").resource.subject.agent_id == "ops-agent"
+    assert access.get(MCPServer, "mcp-servers", "shop").resource.name == "shop"
+    assert access.get(MCPAgentSession, "mcp-servers", "s1").resource.name == "s1"
 
 
 def test_a_missing_object_is_not_found(access: AccessStore) -> None:
     """The error names the object."""
     with pytest.raises(NotFound, match="another/shop"):
-        access.server("another", "shop")
+        access.get(MCPServer, "another", "shop")

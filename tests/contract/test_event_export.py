@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.adapters.clickhouse_export import CHUNK
 from backend.api.event_view import shown
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import FILTER_TEXTS, EventFilter, ExportForm
 from tests.contract.event_model import filters, marked, stored
 from tests.contract.stored_events import NOON, event, id_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.ports import (
+from backend.ports.event_log import (
     RESENT_HEADER,
     Assignment,
     Consumer,

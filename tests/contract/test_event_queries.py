@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend.adapters.clickhouse_client import Server
 from backend.adapters.clickhouse_readers import Readers
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import FILTER_TEXTS, Count, CountedBy, EventFilter
 from extauthz.core.errors import NotFound, TooSlow
 from tests.contract.event_model import filters, marked, matching, order, stored

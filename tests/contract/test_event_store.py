@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.ports import EventStore, Hole, StoredEvent
+from backend.ports.event_store import EventStore, Hole, StoredEvent
 from backend.queries import EventFilter
 from extauthz.core.errors import Invalid
 from tests.contract.stored_events import DAY, NOON, event, id_of

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from stored_events import NOON, event
 
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 
 SECOND = timedelta(seconds=1)
 

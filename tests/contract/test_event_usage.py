@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.adapters import clickhouse_usage
-from backend.ports import EventStore, StoredEvent
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import EventFilter, Latency, Usage
 from tests.contract.event_model import (
     decided,

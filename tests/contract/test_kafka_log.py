@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from backend.adapters.kafka_log import KafkaLog
-from backend.ports import Assignment, Consumer, EventLog, Message, Position, Record
+from backend.ports.event_log import Assignment, Consumer, EventLog, Message, Position, Record
 from extauthz.core.errors import Busy, Conflict, Invalid, Retryable
 from tests.contract.event_logs import KafkaPlace
 from tests.tools.kafka_broker import KafkaBroker

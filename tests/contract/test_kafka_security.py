@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backend.ports import Message
+from backend.ports.event_log import Message
 from extauthz.core.errors import Invalid, Retryable
 from tests.contract.event_logs import KafkaPlace
 from tests.tools.kafka_broker import running_broker

@@ -12,7 +12,8 @@ import pytest
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.kafka_log import KafkaLog
 from backend.metrics import ProcessorMetrics, new_registry
-from backend.ports import EventStore, Message
+from backend.ports.event_log import Message
+from backend.ports.event_store import EventStore
 from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor

@@ -16,7 +16,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from backend.adapters.chdb_parts import Parts
-from backend.ports import Damaged
+from backend.ports.event_store import Damaged
 from extauthz.core.errors import Retryable
 from tests.tools.clickhouse_endpoint import Fault
 

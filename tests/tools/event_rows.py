@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _FROM_PAYLOAD = (

@@ -5,7 +5,7 @@ import threading
 from typing import Any, Final
 from uuid import UUID
 
-from backend.ports import DeadLetter, EventLog, Position, Record
+from backend.ports.event_log import DeadLetter, EventLog, Position, Record
 
 WAIT_SECONDS: Final = 120  # a disk that others write to may take its time
 TOPIC: Final = UUID("0f6e2c3a-0000-4000-8000-000000000001")

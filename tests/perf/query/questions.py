@@ -10,7 +10,7 @@ from backend.adapters.clickhouse_events import EventQueries
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_usage import UsageQueries
 from backend.api.cursors import written
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from backend.queries import CountedBy, Cursor, EventFilter
 from extauthz.core.times import format_instant
 from tests.perf.query.dataset import Dataset

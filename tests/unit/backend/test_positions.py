@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.ports import Position
+from backend.ports.event_log import Position
 from extauthz.core.errors import Invalid
 
 TOPIC = "0190b3b8-0000-7000-8000-000000000000"

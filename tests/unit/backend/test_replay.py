@@ -15,7 +15,7 @@ import pytest
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
-from backend.ports import Message
+from backend.ports.event_log import Message
 from backend.queries import EventFilter
 from tests.tools.event_ids import id_of, name_of
 

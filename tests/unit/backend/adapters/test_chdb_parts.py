@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import Damaged, StoredEvent
+from backend.ports.event_store import Damaged, StoredEvent
 from extauthz.core.errors import Retryable
 
 NONE: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from extauthz.core.errors import Invalid, Retryable
 from tests.tools.clickhouse_endpoint import ClickHouseEndpoint, Fault
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.adapters.file_log import FileLog
-from backend.ports import Assignment, Message, Record
+from backend.ports.event_log import Assignment, Message, Record
 from extauthz.core.errors import Invalid
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from backend.adapters.sqlite_log import SqliteLog
-from backend.ports import Assignment, DeadLetter, Message, Position, Record
+from backend.ports.event_log import Assignment, DeadLetter, Message, Position, Record
 from extauthz.core.errors import Busy, Conflict, Invalid, Retryable
 
 NewLog = Callable[..., SqliteLog]

@@ -13,7 +13,8 @@ from backend.api.app import create_app
 from backend.auth.api_keys import USER, ApiKey, ApiKeys, digest_of, from_lists
 from backend.auth.principal import Principal, Scope
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import AccessStore, EventStore
+from backend.ports.access_store import AccessStore
+from backend.ports.event_store import EventStore
 from tests.tools.event_rows import NOON
 
 ACCESS = """

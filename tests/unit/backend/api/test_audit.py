@@ -14,7 +14,7 @@ from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.api.app import create_app
 from backend.auth.api_keys import ApiKeys, from_lists
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from tests.unit.backend.api.test_completeness import start_id
 
 ADMIN = {"x-api-key": "admin"}

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from backend.api.bodies import MAX_BODY_BYTES
 from backend.auth.failures import CountedFailures
 from backend.metrics import ApiMetrics, AuthMetrics, new_registry
-from backend.ports import EventStore
+from backend.ports.event_store import EventStore
 from extauthz.core.errors import Conflict, TooSlow, Unauthenticated
 from tests.unit.backend.api.conftest import NewApp, callers
 

@@ -15,7 +15,7 @@ from backend.api.app import create_app
 from backend.api.letters import DeadLetters
 from backend.auth.api_keys import ApiKey, ApiKeys, from_lists
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import RESENT_HEADER, EventLog, Record
+from backend.ports.event_log import RESENT_HEADER, EventLog, Record
 from extauthz.core.errors import Retryable
 from tests.tools.log_thread import TOPIC, LogThread
 

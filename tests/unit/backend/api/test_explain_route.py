@@ -18,7 +18,7 @@ from backend.api.app import create_app
 from backend.auth.api_keys import ADMIN, NOWHERE, USER, ApiKey, ApiKeys, digest_of
 from backend.auth.principal import Principal, Scope
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import Position, Record
+from backend.ports.event_log import Position, Record
 from backend.processor.rows import read_records
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot

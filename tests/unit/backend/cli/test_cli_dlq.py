@@ -18,7 +18,7 @@ from backend.cli.console import FAILED
 from backend.cli.dlq import age, readable
 from backend.cli.main import sentinel
 from backend.metrics import ApiMetrics, new_registry
-from backend.ports import EventLog
+from backend.ports.event_log import EventLog
 from backend.serving import WsgiUnit
 from tests.tools.log_thread import LogThread
 

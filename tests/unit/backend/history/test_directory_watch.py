@@ -14,7 +14,8 @@ import yaml
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
 from backend.history.watch import COMPARE_SECONDS, DirectoryWatch
-from backend.ports import Assignment, EventLog, StoredEvent
+from backend.ports.event_log import Assignment, EventLog
+from backend.ports.event_store import StoredEvent
 from backend.processor.rows import read_records
 from backend.queries import EventFilter
 from extauthz.core.errors import Retryable

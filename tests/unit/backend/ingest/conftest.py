@@ -14,7 +14,7 @@ from backend.auth.principal import Component, Origins, Principal, Scope
 from backend.ingest.app import Limits, create_app
 from backend.metrics import IngestMetrics, new_registry
 from backend.operations import readiness
-from backend.ports import Assignment, EventLog, Record
+from backend.ports.event_log import Assignment, EventLog, Record
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NEW_ID = "01990000-0000-7000-8000-000000000000"

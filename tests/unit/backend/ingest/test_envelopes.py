@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backend.auth.principal import Principal, Scope
 from backend.ingest.envelopes import Reception, messages_of
 from backend.ingest.refusals import Refused
-from backend.ports import Message
+from backend.ports.event_log import Message
 
 MIB = 1 << 20
 NOW = 1_790_000_000.0

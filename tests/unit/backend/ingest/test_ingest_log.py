@@ -14,7 +14,7 @@ from backend.ingest.app import Limits, create_app
 from backend.lifecycle import run_units
 from backend.metrics import IngestMetrics, new_registry
 from backend.operations import readiness
-from backend.ports import Message
+from backend.ports.event_log import Message
 from backend.serving import HttpUnit
 from extauthz.core.errors import Busy
 from tests.unit.backend.ingest.conftest import NEW_ID, NOW, Client, Logged, NewClient

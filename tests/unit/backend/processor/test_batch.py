@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from backend.ports import Position, Record
+from backend.ports.event_log import Position, Record
 from backend.processor.batch import Batcher
 
 

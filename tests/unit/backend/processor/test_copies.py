@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports import StoredEvent
+from backend.ports.event_store import StoredEvent
 from backend.processor.copies import Copies
 from tests.tools.event_ids import id_of, name_of
 

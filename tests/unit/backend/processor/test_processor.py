@@ -17,16 +17,8 @@ from prometheus_client import CollectorRegistry
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
 from backend.metrics import ProcessorMetrics, new_registry
-from backend.ports import (
-    RESENT_HEADER,
-    Consumer,
-    EventLog,
-    EventStore,
-    Message,
-    Position,
-    Record,
-    StoredEvent,
-)
+from backend.ports.event_log import RESENT_HEADER, Consumer, EventLog, Message, Position, Record
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.processor.batch import Batcher
 from backend.processor.poison import DeadLetterLimit
 from backend.processor.processor import Processor

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from backend.ports import RESENT_HEADER, Position, Record
+from backend.ports.event_log import RESENT_HEADER, Position, Record
 from backend.processor.rows import _Envelope, _Members, _read_quickly, _read_slowly, read_record
 from extauthz.core.errors import Invalid, Poison
 
