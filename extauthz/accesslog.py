@@ -5,24 +5,17 @@ more (`envoy_bootstrap/logs.py` writes it so). Envoy's own gRPC access log says 
 """
 
 import logging
-from typing import Protocol
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from extauthz.core.events import Outcome
+from extauthz.ports import Audit
 
 SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 METHOD = "Export"
 _UNSET = "-"  # Envoy's word for what it does not know
 
 _log = logging.getLogger(__name__)
-
-
-class OutcomeLog(Protocol):
-    """Where outcomes go."""
-
-    def outcome(self, decision_id: str, outcome: Outcome) -> object:
-        """Join the outcome to its decision. Never blocks, never raises."""
 
 
 class AccessLogReceiver:
@@ -35,7 +28,7 @@ class AccessLogReceiver:
         unreadable: lines that are none of the sidecar's own bootstrap.
     """
 
-    def __init__(self, audit: OutcomeLog) -> None:
+    def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.joined = self.unreadable = 0
 

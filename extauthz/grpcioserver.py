@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from extauthz.nativeserver import Answer
+from extauthz.ports import Answer
 
 _log = logging.getLogger(__name__)
 

@@ -1,19 +1,12 @@
 """The running policy together with the keys that its tokens are verified by (mode oauth)."""
 
 from dataclasses import replace
-from typing import Protocol
 
 from extauthz.core.decide import Snapshot
 from extauthz.core.request import Identity
 from extauthz.core.tokens import TokenVerifier
 from extauthz.jwks import KeyRing
-
-
-class Policies(Protocol):
-    """Where the running policy is found."""
-
-    @property
-    def current(self) -> Snapshot: ...
+from extauthz.ports import Snapshots
 
 
 class KeyedPolicies:
@@ -24,7 +17,7 @@ class KeyedPolicies:
         keys: those of its issuer.
     """
 
-    def __init__(self, policies: Policies, keys: KeyRing[Identity]) -> None:
+    def __init__(self, policies: Snapshots, keys: KeyRing[Identity]) -> None:
         self._policies, self._keys = policies, keys
         self._bare: Snapshot | None = None  # the snapshot that `_keyed` was made of
         self._verifier: TokenVerifier[Identity] | None = None

@@ -22,7 +22,7 @@ from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.methods import NOTIFICATIONS, REQUESTS
 from extauthz.core.refusals import Refusal
 from extauthz.emitter import Counts
-from extauthz.server import Audit
+from extauthz.ports import Audit
 from extauthz.sources.policies import Policies
 from extauthz.undecided import CAUSES, Tail
 

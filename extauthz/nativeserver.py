@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
+from extauthz.ports import Answer
+
 _log = logging.getLogger(__name__)
 
 _BATCH = 64  # calls taken from Rust at once
@@ -21,7 +23,6 @@ _WRITE_SECONDS = 0.1  # for answers on their way to Envoy; closing cuts them, an
 _UNIX = "unix:"
 SUFFIX = ".behind"  # of the socket of the server behind
 
-Answer = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 _Event = tuple[int, int, int, bytes | None, object]
 
 

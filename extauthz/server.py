@@ -5,8 +5,6 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 import grpc
 from grpc_health.v1.health import aio as health
@@ -18,9 +16,11 @@ from extauthz.accesslog import AccessLogReceiver
 from extauthz.core.decide import Snapshot, failed
 from extauthz.core.decision import Decision
 from extauthz.core.errors import Invalid
-from extauthz.core.events import Asked, Decided, Outcome
+from extauthz.core.events import Asked, Decided
+from extauthz.core.request import MAX_BODY_BYTES
 from extauthz.grpcioserver import GrpcioServer
 from extauthz.nativeserver import NativeServer
+from extauthz.ports import Audit, CheckServer, Server, Snapshots
 from extauthz.request import to_asked, to_request
 from extauthz.response import to_response
 from protos.gen.external_auth_pb2 import CheckRequest
@@ -28,49 +28,15 @@ from protos.gen.external_auth_pb2 import CheckRequest
 SERVICE = "envoy.service.auth.v3.Authorization"
 CHECK = f"/{SERVICE}/Check"
 LOG = f"/{accesslog.SERVICE}/{accesslog.METHOD}"
-MAX_BODY_BYTES = 4 << 20  # Envoy's max_request_bytes
 MAX_HEADER_BYTES = 1 << 20  # far above what Envoy lets through, names and framing included
 
 _log = logging.getLogger(__name__)
 
 
-class Kind(StrEnum):
-    """Who speaks HTTP/2; README.md tells how the two were measured."""
-
-    NATIVE = "native"  # pygrpc-native: in Rust, outside the interpreter's lock
-    GRPCIO = "grpcio"  # grpc.aio
-
-
-class Policies(Protocol):
-    """Where the running policy is found; a source swaps it as a whole."""
-
-    @property
-    def current(self) -> Snapshot: ...
-
-
-class Audit(Protocol):
-    """Where decisions and outcomes go."""
-
-    def record(self, decided: Sequence[Decided]) -> list[Decision]:
-        """Offer decisions to the audit trail. For the thread that answers Check.
-
-        Returns:
-            Each decision with its id; a denial (audit_unavailable) where it must be on disk first
-            and cannot be. Never raises.
-        """
-
-    def outcome(self, decision_id: str, outcome: Outcome) -> Decided | None:
-        """Join the outcome to its decision. For the event loop. Never blocks, never raises.
-
-        Returns:
-            What ended, once, as long as it is remembered.
-        """
-
-
 class Check:
     """Parse, decide, record, answer."""
 
-    def __init__(self, policies: Policies, audit: Audit, clock: Callable[[], float]) -> None:
+    def __init__(self, policies: Snapshots, audit: Audit, clock: Callable[[], float]) -> None:
         """Take `clock` as seconds since the epoch."""
         self._policies, self._audit, self._clock = policies, audit, clock
 
@@ -106,16 +72,6 @@ def _place(error: Exception) -> str:
     return f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
 
 
-class Server(Protocol):
-    """Speaks gRPC on one port."""
-
-    def add_insecure_port(self, address: str) -> int: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self, grace: float | None) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Serving:
     """A server and what stands behind it.
@@ -132,14 +88,13 @@ class Serving:
 
 
 async def create_server(
-    kind: Kind,
-    policies: Policies,
+    kind: CheckServer,
+    policies: Snapshots,
     audit: Audit,
     clock: Callable[[], float],
-    max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Serving:
-    """Make a server that takes whatever body Envoy buffers, its headers beside it."""
-    max_bytes = max_body_bytes + MAX_HEADER_BYTES
+    """Make a server that takes whatever body Envoy may buffer, its headers beside it."""
+    max_bytes = MAX_BODY_BYTES + MAX_HEADER_BYTES
     options = [
         ("grpc.max_receive_message_length", max_bytes),
         ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
@@ -150,7 +105,7 @@ async def create_server(
     await healthy.set(SERVICE, HealthCheckResponse.SERVING)
     receiver, answer = AccessLogReceiver(audit), Check(policies, audit, clock).answer
     server: Server
-    if kind is Kind.NATIVE:
+    if kind is CheckServer.NATIVE:
         server = NativeServer(
             CHECK, LOG, answer=answer, take=receiver.take, behind=behind, max_bytes=max_bytes
         )

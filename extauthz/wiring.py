@@ -25,12 +25,13 @@ from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
 from extauthz.keyed import KeyedPolicies
 from extauthz.metrics import MeteredAudit, StateCollector, UndecidedCollector
 from extauthz.operations import Operations, Process
-from extauthz.server import Kind, Server, create_server, listen
+from extauthz.ports import CheckServer, Server
+from extauthz.server import create_server, listen
 from extauthz.settings import Settings
 from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies
-from extauthz.sources.watch import keep_looking
+from extauthz.sources.wake import keep_looking
 from extauthz.undecided import OpenCalls, Tail
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class DecisionPoint:
         metered = MeteredAudit(emitter, self._registry)
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._follow(options, audit)
-        serving = await create_server(Kind(settings.check_server), self.keyed, audit, time.time)
+        kind = CheckServer(settings.check_server)
+        serving = await create_server(kind, self.keyed, audit, time.time)
         self._server, self._health = serving.server, serving.health
         try:
             listen(self._server, settings.check_address)

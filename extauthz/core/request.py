@@ -1,8 +1,13 @@
 """What reaches the gate, before and after it is read."""
 
+from typing import Final
+
 import msgspec
 
 from extauthz.core.value import Code, value
+
+# Of one request, as Envoy may be told to buffer it; more is never decided about.
+MAX_BODY_BYTES: Final = 16 << 20
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

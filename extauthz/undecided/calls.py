@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from extauthz.core.decision import Decision
 from extauthz.core.events import Decided, Outcome
-from extauthz.server import Audit
+from extauthz.ports import Audit
 from extauthz.undecided.lines import UndecidedRequest
 
 

@@ -25,15 +25,9 @@ from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.reasons import Reason
-from extauthz.core.request import Request
-from extauthz.server import (
-    MAX_BODY_BYTES,
-    SERVICE,
-    Kind,
-    Server,
-    create_server,
-    listen,
-)
+from extauthz.core.request import MAX_BODY_BYTES, Request
+from extauthz.ports import CheckServer, Server
+from extauthz.server import SERVICE, create_server, listen
 from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
 
@@ -105,15 +99,15 @@ class Running:
         return answer
 
 
-@pytest.fixture(params=Kind)
-def kind(request: pytest.FixtureRequest) -> Kind:
+@pytest.fixture(params=CheckServer)
+def kind(request: pytest.FixtureRequest) -> CheckServer:
     """Each of the servers."""
-    found: Kind = request.param
+    found: CheckServer = request.param
     return found
 
 
 @pytest.fixture
-async def running(kind: Kind) -> AsyncIterator[Running]:
+async def running(kind: CheckServer) -> AsyncIterator[Running]:
     # Not tmp_path: a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "authz.sock"
@@ -346,18 +340,18 @@ async def test_the_socket_is_the_owners_alone(running: Running) -> None:
     assert before != 0o177
 
 
-async def unbound(kind: Kind) -> Server:
+async def unbound(kind: CheckServer) -> Server:
     return (await create_server(kind, Policies(), Audit(), lambda: NOW)).server
 
 
-async def test_a_free_tcp_port_is_told(kind: Kind) -> None:
+async def test_a_free_tcp_port_is_told(kind: CheckServer) -> None:
     """Port 0 takes any."""
     server = await unbound(kind)
     assert listen(server, "127.0.0.1:0") > 1
     await server.stop(None)
 
 
-async def test_a_taken_port_says_what_to_do(kind: Kind) -> None:
+async def test_a_taken_port_says_what_to_do(kind: CheckServer) -> None:
     """No second process shares it silently."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -365,7 +359,7 @@ async def test_a_taken_port_says_what_to_do(kind: Kind) -> None:
             listen(await unbound(kind), address)
 
 
-async def test_a_socket_in_no_folder_says_what_to_do(kind: Kind, tmp_path: Path) -> None:
+async def test_a_socket_in_no_folder_says_what_to_do(kind: CheckServer, tmp_path: Path) -> None:
     """The folder must exist."""
     with pytest.raises(Invalid, match="in a folder that exists"):
         listen(await unbound(kind), f"unix://{tmp_path}/absent/authz.sock")

@@ -17,7 +17,7 @@ import grpc
 import pytest
 from aiohttp import web
 
-from extauthz.server import Kind
+from extauthz.ports import CheckServer
 from protos.gen.external_auth_pb2 import CheckRequest
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
 
@@ -123,8 +123,10 @@ def asking(tool: str) -> CheckRequest:
     return message
 
 
-@pytest.mark.parametrize("server", Kind)
-async def test_lifecycle(server: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("server", CheckServer)
+async def test_lifecycle(
+    server: CheckServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It decides over a socket of its own, follows an edit, and loses no event when stopped."""
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     async with (

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from extauthz.sources.watch import keep_looking
+from extauthz.sources.wake import keep_looking
 
 LONG = 600.0  # a poll that never comes
 
