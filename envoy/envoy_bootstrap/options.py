@@ -7,6 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from extauthz.core.errors import Invalid
+from extauthz.core.request import MAX_BODY_BYTES
 
 # sun_path of a Unix socket address, less its closing NUL.
 SOCKET_PATH_BYTES = 107
@@ -142,7 +143,8 @@ class SidecarOptions(ListenerOptions):
         ListenerOptions.__post_init__(self)
         _socket(self.check_socket, "check_socket")
         _between("check_seconds", self.check_seconds, 0.01, 60)
-        _between("max_request_bytes", self.max_request_bytes, 1024, 256 << 20)
+        # More would pass Envoy, and then be refused by the decision point without a reason.
+        _between("max_request_bytes", self.max_request_bytes, 1024, MAX_BODY_BYTES)
         _between("connect_seconds", self.connect_seconds, 0.01, 300)
         _between("upstream_idle_seconds", self.upstream_idle_seconds, 0.1, 3600)
         if not self.undecided_log:

@@ -6,6 +6,7 @@ import pytest
 from envoy_bootstrap.options import GatewayOptions, SidecarOptions, Upstream, named
 
 from extauthz.core.errors import Invalid
+from extauthz.core.request import MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_credentials_are_not_repeated() -> None:
         ("check_socket", "a\0b"),
         ("check_seconds", 0.0),
         ("max_request_bytes", 0),
+        ("max_request_bytes", MAX_BODY_BYTES + 1),
         ("connect_seconds", 0.0),
         ("upstream_idle_seconds", 0.0),
         ("undecided_log", ""),
