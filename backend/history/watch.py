@@ -92,7 +92,7 @@ class DirectoryWatch:
             await self._look()
         except SentinelError as error:
             if self._fault != str(error):
-                _log.warning("changes are not recorded", extra={"why": str(error)})
+                _log.warning("changes are not recorded", extra={"error": str(error)})
             self._fault = str(error)
         else:
             self._fault = ""
@@ -115,7 +115,7 @@ class DirectoryWatch:
             try:
                 change = read_change(event.payload)
             except Invalid as error:
-                problem = {"event_id": event.event_id, "why": str(error)}
+                problem = {"event_id": event.event_id, "error": str(error)}
                 _log.warning("a recorded change cannot be read", extra=problem)
                 continue
             own, at = self._recorded.get(change.key), event.event_time.timestamp()

@@ -185,7 +185,7 @@ class _Intake:
 
 def _tell_late(append: asyncio.Task[None]) -> None:
     if not append.cancelled() and (error := append.exception()):
-        _log.warning("events were not taken, as their sender was told", extra={"why": str(error)})
+        _log.warning("events were not taken, as their sender was told", extra={"error": str(error)})
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:

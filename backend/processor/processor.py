@@ -230,7 +230,8 @@ class Processor:
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
         if not letters:
             return
-        _log.warning("records set aside", extra={"count": len(letters), "one": letters[0].why})
+        told = {"count": len(letters), "error": letters[0].why}
+        _log.warning("records set aside", extra=told)
         await self._until_it_works(lambda _: self._log.dead_letter(letters), pauses=True)
         self._limit.add(len(letters), self._monotonic())
         self._metrics.events.labels(Result.POISON).inc(len(letters))
