@@ -80,7 +80,7 @@ class GrpcioServer:
             try:
                 answers: Sequence[bytes | None] = self._answer(messages)
             except Exception as error:  # Envoy answers 503
-                _log.error("check failed: %s", type(error).__name__)
+                _log.error("check failed", extra={"error": type(error).__name__})
                 answers = [None] * len(messages)
             self._loop.call_soon_threadsafe(_tell, batch, answers)
 

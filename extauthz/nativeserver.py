@@ -131,7 +131,7 @@ class NativeServer:
         try:
             return self._answer(messages)
         except Exception as error:  # Envoy answers 503
-            _log.error("check failed: %s", type(error).__name__)
+            _log.error("check failed", extra={"error": type(error).__name__})
             return [None] * len(messages)
 
     def _hand_over(self, message: bytes) -> None:

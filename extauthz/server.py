@@ -54,7 +54,7 @@ def _decide(policy: Snapshot, message: bytes, now: float) -> Decided:
         asked = to_asked(request)
         return asked, policy.decide(request, now)
     except Exception as error:  # the only broad catch: a bug denies
-        _log.error("check failed: %s", _place(error))
+        _log.error("check failed", extra={"error": _place(error)})
         return asked, failed(policy.facts)
 
 
@@ -62,7 +62,7 @@ def _write(decision: Decision) -> bytes | None:
     try:
         return to_response(decision)
     except Exception as error:  # it is recorded, and Envoy answers 503
-        _log.error("answer failed: %s", _place(error))
+        _log.error("answer failed", extra={"error": _place(error)})
         return None
 
 

@@ -92,7 +92,8 @@ class Committer:
         self._again_at = now + _REST_SECONDS
         if now >= self._say_at:
             self._say_at = now + _SAY_EVERY_SECONDS
-            _log.error("calls are denied, the journal takes nothing: %s; give it room", error)
+            told = {"error": str(error)}
+            _log.error("calls are denied, the journal takes nothing; give it room", extra=told)
 
     def _trim(self) -> None:
         below = self._mark.settled
@@ -103,7 +104,7 @@ class Committer:
             self._mark.sync()
             self._journal.trim(below)
         except OSError as error:  # tried again after the next write
-            _log.warning("the journal cannot be trimmed: %s", error)
+            _log.warning("the journal cannot be trimmed", extra={"error": str(error)})
 
 
 def unrecorded(decision: Decision) -> Decision:

@@ -82,7 +82,8 @@ class Disk:
             self._again_at = now + _REST_SECONDS
             if now >= self._say_at:
                 self._say_at = now + _SAY_EVERY_SECONDS
-                _log.warning("the spool takes nothing: %s; give it room, or ingest back", error)
+                told = {"error": str(error)}
+                _log.warning("the spool takes nothing; give it room, or ingest back", extra=told)
             return False
         return True
 

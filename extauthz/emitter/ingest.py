@@ -19,7 +19,7 @@ _MAX_PROBLEM_BYTES = 64 * 1024
 _OF_ONE_EVENT = re.compile(r"\[[0-9]+\](\..*)?", re.DOTALL)  # a field like `[3].payload.server`
 
 
-class Refused(SentinelError):
+class BatchRefused(SentinelError):
     """Ingest will never take this batch as it stands (400, 413, 422, or a 403 of one event)."""
 
 
@@ -82,9 +82,10 @@ class Ingest:
             ):
                 with attempt:
                     await self._post(lines)
-        except Refused as error:
+        except BatchRefused as error:
             if len(lines) == 1:
-                self._say("refusal", f"ingest refuses an event for good: {error}")
+                if self._is_news("refusal", str(error)):
+                    _log.warning("ingest refuses an event for good", extra={"error": str(error)})
                 return list(lines)
             for line in lines:  # we cannot know whether it took the good ones
                 line.resent = True
@@ -113,7 +114,8 @@ class Ingest:
                     line.resent = True
             self.away = True
             why = str(error) or type(error).__name__
-            self._say("away", f"ingest is away, events go to the spool: {why}")
+            if self._is_news("away", why):
+                _log.warning("ingest is away, events go to the spool", extra={"error": why})
             if isinstance(error, Away):
                 raise
             raise Away(type(error).__name__) from error
@@ -122,13 +124,14 @@ class Ingest:
             self._said.pop("away", None)
             _log.info("ingest is back")
 
-    def _say(self, topic: str, text: str) -> None:
-        """Log a change at once, a repetition once a minute."""
+    def _is_news(self, topic: str, error: str) -> bool:
+        """Whether to log it: a change at once, a repetition once a minute."""
         now = self._monotonic()
         said, when = self._said.get(topic, ("", now))
-        if text != said or now - when >= _SAY_EVERY_SECONDS:
-            self._said[topic] = text, now
-            _log.warning("%s", text)
+        if error == said and now - when < _SAY_EVERY_SECONDS:
+            return False
+        self._said[topic] = error, now
+        return True
 
 
 async def _names_event(response: aiohttp.ClientResponse) -> bool:
@@ -147,7 +150,7 @@ def _judge(status: int, retry_after: str, *, names_event: bool) -> None:
     if status == 202:
         return
     if status in (400, 413, 422) or names_event:
-        raise Refused(f"status `{status}`")
+        raise BatchRefused(f"status `{status}`")
     mend = {
         401: "; check the API key",
         403: "; give the API key the scope ingest",

@@ -108,7 +108,7 @@ class Pump:
             self._tell_drops()
         self._settle()
         if left := self._backlog.size + self.in_flight:
-            _log.error("stopped with `%d` events neither sent nor spooled", left)
+            _log.error("stopped with events neither sent nor spooled", extra={"count": left})
 
     async def _supervised_step(self) -> None:
         try:
@@ -274,7 +274,8 @@ class Pump:
             try:
                 lines.append(Line(self._ordinal, entry.sequence, self._encoder.encode(entry)))
             except Exception as error:  # whatever it is, it costs this event alone
-                _log.error("event `%d` cannot be written: %s", entry.sequence, type(error).__name__)
+                told = {"sequence": entry.sequence, "error": type(error).__name__}
+                _log.error("an event cannot be written", extra=told)
                 self._moving -= 1
                 self.unencodable += 1
                 self._debts.owe(self._own_gap(entry.sequence, entry.sequence, Cause.UNENCODABLE))

@@ -57,7 +57,7 @@ def take_over(
     try:
         reading, mark_fault = _read(folder / "mark")
         for fault in filter(None, (spool_fault, mark_fault)):
-            _log.error("the audit trail of the previous start is damaged: %s", fault)
+            _log.error("the audit trail of the previous start is damaged", extra={"error": fault})
         saved = _saved(folder, spool, reading)
         debts = Debts()
         for loss in _losses(spool, reading, saved, lost_spool=bool(spool_fault)):
@@ -79,7 +79,8 @@ def take_over(
             raise unusable(folder / "spool.db", error) from error
         raise
     for gap in gaps:
-        _log.warning("events lost: `%d` to `%d`, cause %s", gap.first, gap.last, gap.cause)
+        lost = {"first": gap.first, "last": gap.last, "cause": gap.cause.value}
+        _log.warning("events lost", extra=lost)
     faults = bool(spool_fault) + bool(mark_fault)
     return Takeover(spool, mark, ordinal, starts, recovered, gaps, faults, reading)
 

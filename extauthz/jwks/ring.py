@@ -203,7 +203,7 @@ class KeyRing(Generic[T]):
         except SentinelError as error:
             self.fetches[Fetch.FAILURE] += 1
             if str(error) != self.fault:
-                _log.warning("token keys not fetched", extra={"why": str(error)})
+                _log.warning("token keys not fetched", extra={"error": str(error)})
             self.fault = str(error)
             return
         with self._changing:

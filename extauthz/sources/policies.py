@@ -69,7 +69,7 @@ class Policies:
             return
         for fault in faults:
             if fault not in self.faults:
-                _log.error("policy refused", extra={"fault": str(fault)})
+                _log.error("policy refused", extra={"error": str(fault)})
         if not faults:
             _log.info("policy source mended")
         else:

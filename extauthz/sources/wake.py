@@ -43,7 +43,7 @@ async def keep_looking(source: Watched, stop: asyncio.Event, poll_seconds: float
             can_watch = True
         except OSError as error:  # the folder is away, or the kernel's watches are used up
             if can_watch:
-                _log.warning("files are polled, not watched", extra={"why": str(error)})
+                _log.warning("files are polled, not watched", extra={"error": str(error)})
             can_watch = False
             await _sleep(stop, poll_seconds)
             await source.look()

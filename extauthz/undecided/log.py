@@ -141,7 +141,8 @@ class UndecidedLog:
     def _keep(self, fault: str) -> None:
         if self._may_punch:
             self._may_punch = False
-            _log.warning("`%s` only grows, for lines cannot be removed: %s", self._path, fault)
+            told = {"path": str(self._path), "error": fault}
+            _log.warning("the undecided log only grows: lines cannot be removed", extra=told)
 
     def close(self) -> None:
         if self._file >= 0:

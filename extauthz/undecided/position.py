@@ -91,7 +91,8 @@ class Bookmark:
             return Position()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             # Events that were sent are sent again; their ids are the same.
-            _log.error("`%s` is unreadable (%s), so all lines are read anew", self._path, error)
+            told = {"path": str(self._path), "error": str(error) or type(error).__name__}
+            _log.error("the undecided log's place is lost: all lines are read anew", extra=told)
             return Position()
 
     def store(self, position: Position) -> None:

@@ -264,7 +264,8 @@ class Tail:
         position, count = await self._in_thread(self._skip)
         if not count:
             return
-        _log.warning("the undecided log is full: `%d` lines dropped; bring ingest back", count)
+        told = {"count": count}
+        _log.warning("the undecided log is full, lines were dropped; bring ingest back", extra=told)
         self.dropped[Cause.UNDECIDED_OVERFLOW] += count
         first, last = position.sequence - count + 1, position.sequence
         loss = Loss(position.log, first, last, Cause.UNDECIDED_OVERFLOW.value)

@@ -184,17 +184,17 @@ async def test_a_swapped_policy_decides_the_next_call(running: Running) -> None:
 
 
 async def test_a_bug_denies_and_is_recorded(
-    running: Running, caplog: pytest.LogCaptureFixture
+    running: Running, log: pytest.LogCaptureFixture
 ) -> None:
     """Where it arose is logged; what was asked is not."""
     running.policies.current = BrokenSnapshot(None, PolicyFacts(), 0.0)
-    with caplog.at_level(logging.ERROR):
+    with log.at_level(logging.ERROR):
         response = await running.check(call())
     assert (reason(response), response.denied_response.status.code) == ("internal_error", 503)
     [(asked, decision)] = running.audit.recorded
     assert (asked.path, decision.reason) == ("/mcp", Reason.INTERNAL_ERROR)
-    assert "ValueError in decide" in caplog.text
-    assert "secret" not in caplog.text
+    assert "ValueError in decide" in log.text
+    assert "secret" not in log.text
 
 
 async def test_the_audit_trail_may_deny(running: Running) -> None:
@@ -254,13 +254,13 @@ async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
 
 
 async def test_a_broken_trail_lets_nothing_pass(
-    running: Running, caplog: pytest.LogCaptureFixture
+    running: Running, log: pytest.LogCaptureFixture
 ) -> None:
     """An error, which Envoy answers with 503; the next call is answered."""
     running.audit.broken = True
     with pytest.raises(grpc.aio.AioRpcError, match="INTERNAL"):
         await running.check(call())
-    assert "check failed: ValueError" in caplog.text
+    assert "check failed error='ValueError'" in log.text
     running.audit.broken = False
     assert reason(await running.check(call())) == "allowed"
 

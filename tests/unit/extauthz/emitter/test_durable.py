@@ -92,7 +92,7 @@ async def test_event_reads_as_in_best_effort(ingest, running, record) -> None:
 
 
 async def test_call_that_is_not_on_disk_is_denied(
-    ingest, durable, record, options, monkeypatch, caplog
+    ingest, durable, record, options, monkeypatch, log
 ) -> None:
     """Its event tells of the denial, as does a log line; when room is back, calls pass."""
     disk = FullDisk(monkeypatch)
@@ -106,7 +106,8 @@ async def test_call_that_is_not_on_disk_is_denied(
         async with asyncio.timeout(10):
             while not (await record(emitter)).allowed:
                 await asyncio.sleep(0.05)
-    assert caplog.text.count("the journal takes nothing: [Errno 28] no room; give it room") == 1
+    assert log.text.count("the journal takes nothing; give it room") == 1
+    assert "error='[Errno 28] no room'" in log.text
     told = [payload["reason"] for payload in ingest.of("mcp.request")]
     assert told[:3] == ["audit_unavailable"] * 3
     assert told[-1] == "allowed"
