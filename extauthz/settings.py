@@ -13,7 +13,12 @@ from typing import Final
 from extauthz.core import config
 from extauthz.core.config import setting
 from extauthz.core.errors import Invalid
+from extauthz.emitter import EmitterOptions
+from extauthz.jwks import KeyOptions
+from extauthz.ports import CheckServer
 
+_EMITTER: Final = EmitterOptions(ingest_url="", spool_folder=Path())  # their defaults are ours
+_KEYS: Final = KeyOptions()
 UNIX: Final = "unix:"
 _MOST_SOCKET_PATH_BYTES: Final = 103  # what the kernel takes, less a suffix (nativeserver.py)
 
@@ -89,8 +94,8 @@ class Settings:
     )
     check_server: str = setting(
         "CHECK_SERVER",
-        default="native",
-        read=config.one_of("native", "grpcio"),
+        default=CheckServer.NATIVE.value,
+        read=config.one_of(*CheckServer),
         help="Who speaks gRPC to Envoy: native (pygrpc-native, faster) or grpcio.",
     )
     ingest_url: str = setting(
@@ -110,13 +115,13 @@ class Settings:
     event_source: str = setting(
         "MCP_SENTINEL_SOURCE",
         "ANALYTICS_SOURCE",
-        default="mcp-proxy",
+        default=_EMITTER.source,
         help="The source that events name.",
     )
     event_type: str = setting(
         "MCP_SENTINEL_EVENT_TYPE",
         "ANALYTICS_EVENT_TYPE",
-        default="mcp.request",
+        default=_EMITTER.call_event_type,
         help="The type of the event of a call.",
     )
     gateway_name: str = setting(
@@ -133,7 +138,7 @@ class Settings:
     )
     spool_max_bytes: int = setting(
         "SPOOL_MAX_BYTES",
-        default=256 * 1024 * 1024,
+        default=_EMITTER.spool_max_bytes,
         read=config.whole(1024 * 1024),
         help="Most bytes of spooled events.",
     )
@@ -157,43 +162,49 @@ class Settings:
     )
     queue_max_events: int = setting(
         "QUEUE_MAX_EVENTS",
-        default=20_000,
+        default=_EMITTER.queue_max_events,
         read=config.whole(100, 10_000_000),
         help="Most events held in memory.",
     )
     completion_wait_seconds: float = setting(
         "COMPLETION_WAIT_SECONDS",
-        default=1.0,
+        default=_EMITTER.completion_wait_seconds,
         read=config.number(0, 60),
         help="How long an event waits for the call's outcome.",
     )
+    flush_seconds: float = setting(
+        "FLUSH_SECONDS",
+        default=_EMITTER.flush_seconds,
+        read=config.number(0.01, 2),
+        help="How long events gather before they are sent; at most COMPLETION_WAIT_SECONDS.",
+    )
     heartbeat_seconds: float = setting(
         "HEARTBEAT_SECONDS",
-        default=30.0,
+        default=_EMITTER.heartbeat_seconds,
         read=config.number(0.1, 3600),
         help="Time between two gateway.heartbeat events.",
     )
     jwks_refresh_seconds: float = setting(
         "JWKS_REFRESH_SECONDS",
-        default=300.0,
+        default=_KEYS.refresh_seconds,
         read=config.number(1, 86_400),
         help="Mode oauth: time between two looks at the provider's keys.",
     )
     jwks_cooldown_seconds: float = setting(
         "JWKS_COOLDOWN_SECONDS",
-        default=10.0,
+        default=_KEYS.cooldown_seconds,
         read=config.number(0.1, 3600),
         help="Least time between two looks, after a failure or a token of an unknown key.",
     )
     jwks_max_age_seconds: float = setting(
         "JWKS_MAX_AGE_SECONDS",
-        default=86_400.0,
+        default=_KEYS.max_age_seconds,
         read=config.number(1),
         help="How long the last known keys count while the provider is away.",
     )
     jwks_allow_loopback_http: bool = setting(
         "JWKS_ALLOW_LOOPBACK_HTTP",
-        default=False,
+        default=_KEYS.allow_loopback_http,
         read=config.flag,
         help="Take keys over http from this machine, as in tests; else https alone.",
     )

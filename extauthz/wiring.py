@@ -261,6 +261,7 @@ def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:
         spool_max_bytes=settings.spool_max_bytes,
         queue_max_events=settings.queue_max_events,
         completion_wait_seconds=settings.completion_wait_seconds,
+        flush_seconds=settings.flush_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
     )
 

@@ -26,8 +26,9 @@ class EmitterOptions:
         queue_max_events: events held in memory.
         completion_wait_seconds: how long an allowed call waits for its outcome.
         heartbeat_seconds: time between two `gateway.heartbeat`.
-        flush_seconds: how long events gather before they leave together. At least Envoy's
-            flush of the access log (0.2 s), so that denials are joined with their outcome.
+        flush_seconds: how long events gather before they leave together; at most
+            `completion_wait_seconds`. At least Envoy's flush of the access log (0.2 s), so that
+            denials are joined with their outcome.
         batch_max_events, batch_max_bytes: one request to ingest; one large event may exceed.
         request_timeout_seconds: one request to ingest.
         slow_seconds: a request under way for longer sends what comes after it to disk.
