@@ -41,7 +41,7 @@ def read_body(kind: type[T]) -> T:
         raise bad_json("the body ended too early") from None
     try:
         value = strictjson.parse(body, MOST_CONTAINERS)
-    except strictjson.Refused as error:
+    except strictjson.Doubtful as error:
         raise bad_json(error.detail) from None
     try:
         return msgspec.convert(value, kind)

@@ -25,7 +25,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.explain import explain, told
 from extauthz.core.fields import Fields
 from extauthz.core.request import NOBODY, Call, Identity, Kind, Request
-from extauthz.core.strictjson import Refused, parse
+from extauthz.core.strictjson import Doubtful, parse
 from extauthz.core.times import parse_instant
 
 POLICIES_KEPT = 128  # compiled; lines that repeat one of them cost no compilation
@@ -100,7 +100,7 @@ def answer(line: bytes, fallback: Snapshot, clock: float) -> tuple[bytes, bool]:
         members = read_line(line)
         asked = read_asked(members)
         now = _instant(members, clock)
-    except Refused as refused:
+    except Doubtful as refused:
         return _error(_id_of(line), Invalid("", refused.detail, "send one JSON object a line"))
     except Invalid as error:
         return _error({"id": members["id"]} if "id" in members else {}, error)
@@ -117,7 +117,7 @@ def read_line(line: bytes) -> dict[str, Any]:
     """Parse one line. A policy in it is read strictly later, once for all lines that repeat it.
 
     Raises:
-        Refused: it is not one JSON document.
+        Doubtful: it is not one JSON document.
         Invalid: it is not an object.
     """
     try:

@@ -100,7 +100,7 @@ def _fault(value: dict[str, Any] | list[Any], depth: int) -> str:
 def _reason(text: bytes, error: ValueError) -> str:
     try:
         strictjson.parse(text)
-    except strictjson.Refused as refused:
+    except strictjson.Doubtful as refused:
         return refused.detail
     return str(error)  # the two read alike, so this is never reached
 

@@ -35,7 +35,7 @@ from extauthz.core.policy import (
 )
 from extauthz.core.resources import header_name, networks
 from extauthz.core.revision import compatible_revision, content_digest
-from extauthz.core.strictjson import Refused, parse
+from extauthz.core.strictjson import Doubtful, parse
 from extauthz.core.times import parse_duration, parse_instant
 from extauthz.core.urls import check_key_url
 
@@ -69,7 +69,7 @@ def load_document(raw: bytes) -> dict[str, Any]:
     """
     try:
         document = parse(raw)
-    except Refused as refused:
+    except Doubtful as refused:
         raise Invalid("$", f"{refused.detail} ({refused.reason})", "send one JSON object") from None
     if not isinstance(document, dict):
         raise Invalid("$", "must be a JSON object", "send the policy document itself")

@@ -10,7 +10,7 @@ from extauthz.core.jsonrpc import Refusal, read_call
 from extauthz.core.policy import Policy
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NOBODY, Call, Identity, Request
-from extauthz.core.strictjson import Refused
+from extauthz.core.strictjson import Doubtful
 from extauthz.core.tokens import TokenRefusal, TokenVerifier
 from extauthz.core.urls import is_metadata, metadata_url
 
@@ -51,7 +51,7 @@ class Snapshot:
         watched = self.policy.watched if self.policy else DEFAULT_WATCHED
         try:
             headers = read_headers(request.headers, watched)
-        except Refused as refused:
+        except Doubtful as refused:
             return self._refuse(Refusal(refused.reason, refused.detail))
         call = read_call(request, headers)
         if isinstance(call, Refusal):

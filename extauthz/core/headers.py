@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from extauthz.core.reasons import Reason
-from extauthz.core.strictjson import Refused
+from extauthz.core.strictjson import Doubtful
 
 # Headers whose repetition servers read differently (first, last or joined).
 # Every `mcp-…` header counts as one of them.
@@ -32,7 +32,7 @@ def read_headers(
         identity_headers: lower-case names that the policy takes identity from.
 
     Raises:
-        Refused: where one of them is repeated, is not UTF-8, or has spaces around its value.
+        Doubtful: where one of them is repeated, is not UTF-8, or has spaces around its value.
     """
     found: dict[str, str] = {}
     for name, value in headers:
@@ -40,11 +40,11 @@ def read_headers(
             try:
                 text = value.decode("utf-8")
             except UnicodeDecodeError:
-                raise Refused(Reason.INVALID_HEADER, f"header {name} is not UTF-8") from None
+                raise Doubtful(Reason.INVALID_HEADER, f"header {name} is not UTF-8") from None
             if text != text.strip(" \t"):  # HTTP/2 brings it as it is; servers trim it
-                raise Refused(Reason.INVALID_HEADER, f"header {name} has spaces around its value")
+                raise Doubtful(Reason.INVALID_HEADER, f"header {name} has spaces around its value")
             if name in found or _is_joined(name, text):
-                raise Refused(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
+                raise Doubtful(Reason.DUPLICATE_HEADER, f"header {name} stands more than once")
             found[name] = text
     return found
 
@@ -59,14 +59,14 @@ def check_media_type(headers: dict[str, str]) -> None:
     """Admit one `application/json`, UTF-8, not encoded.
 
     Raises:
-        Refused: unsupported_media_type.
+        Doubtful: unsupported_media_type.
     """
     if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
-        raise Refused(
+        raise Doubtful(
             Reason.UNSUPPORTED_MEDIA_TYPE, "the body must not be encoded; drop content-encoding"
         )
     if not _JSON.fullmatch(headers.get("content-type", "")):
-        raise Refused(
+        raise Doubtful(
             Reason.UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json (charset utf-8)"
         )
 

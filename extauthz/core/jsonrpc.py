@@ -19,7 +19,7 @@ from extauthz.core.methods import (
 )
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
-from extauthz.core.strictjson import Refused, parse
+from extauthz.core.strictjson import Doubtful, parse
 
 MAX_CONTAINERS = 100_000  # objects and lists in one body
 MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493, 2.2)
@@ -66,7 +66,7 @@ def read_call(request: Request, headers: dict[str, str]) -> Call | Refusal:
             check_media_type(headers)
             return _read_message(parse(request.body, MAX_CONTAINERS), headers)
         return _read_bodiless(request, headers)
-    except Refused as refused:
+    except Doubtful as refused:
         return Refusal(refused.reason, refused.detail)
 
 
@@ -239,7 +239,7 @@ def _check_case(members: dict[str, Any], folded: frozenset[str], exact: frozense
     for name in members:
         plain = name.lower() if name.isascii() else name.translate(_TURKISH_I).casefold()
         if plain in folded and name not in exact:
-            raise Refused(
+            raise Doubtful(
                 Reason.AMBIGUOUS_KEY_CASE, "a member differs from a known one only in case"
             )
 

@@ -28,8 +28,8 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b'{[}]"'))
 _QUOTED = re.compile(rb'"[^"]*"')
 
 
-class Refused(Exception):
-    """The document is not what the gate reads.
+class Doubtful(Exception):
+    """A document or header that servers may read differently; the gate does not read it at all.
 
     Args:
         reason: code for the decision.
@@ -49,7 +49,7 @@ def parse(body: bytes, most_containers: int | None = None) -> Any:
             each costs memory and time. None for documents of our own.
 
     Raises:
-        Refused: with one reason code per kind of doubt.
+        Doubtful: with one reason code per kind of doubt.
     """
     containers = body.count(b"{") + body.count(b"[")
     if most_containers is not None and containers > most_containers:
@@ -72,7 +72,7 @@ def _check_containers(body: bytes, most: int) -> None:
     """Count again without the strings, whose brackets open nothing."""
     bare = _STRING.sub(b"", body)
     if bare.count(b"{") + bare.count(b"[") > most:
-        raise Refused(Reason.TOO_MANY_CONTAINERS, f"more than {most} objects and lists")
+        raise Doubtful(Reason.TOO_MANY_CONTAINERS, f"more than {most} objects and lists")
 
 
 def _check_depth(body: bytes) -> None:
@@ -83,32 +83,34 @@ def _check_depth(body: bytes) -> None:
     rest = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SIGNS, _NOT_BRACKETS)
     signs = _QUOTED.sub(b"", rest.replace(b'""', b""))
     if max(accumulate(memoryview(signs).cast("b")), default=0) > MAX_DEPTH:
-        raise Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+        raise Doubtful(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _check_numbers(body: bytes) -> None:
     for number in _NUMBER.findall(_STRING.sub(b" ", body)):
         if len(number) > MAX_NUMBER_DIGITS or math.isinf(float(number)):
-            raise Refused(Reason.NUMBER_OUT_OF_RANGE, "a number is too large to be read exactly")
+            raise Doubtful(Reason.NUMBER_OUT_OF_RANGE, "a number is too large to be read exactly")
 
 
-def _classify(body: bytes, error: str) -> Refused:
+def _classify(body: bytes, error: str) -> Doubtful:
     """The reason for a document that jiter refused; only this slow path looks so closely."""
     where = error.rpartition(" at ")[2]
     if "duplicate key" in error:
-        return Refused(Reason.DUPLICATE_KEY, f"the same key stands twice in one object, at {where}")
+        return Doubtful(
+            Reason.DUPLICATE_KEY, f"the same key stands twice in one object, at {where}"
+        )
     if "recursion limit" in error:
-        return Refused(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+        return Doubtful(Reason.NESTING_TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        return Refused(Reason.INVALID_ENCODING, "the body is not valid UTF-8")
+        return Doubtful(Reason.INVALID_ENCODING, "the body is not valid UTF-8")
     if "surrogate" in error or "hex escape" in error:
-        return Refused(Reason.INVALID_ENCODING, f"half a surrogate pair, at {where}")
+        return Doubtful(Reason.INVALID_ENCODING, f"half a surrogate pair, at {where}")
     if "\x00" in text or text.startswith("\ufeff"):
-        return Refused(Reason.INVALID_ENCODING, "the body must be UTF-8 without a byte order mark")
+        return Doubtful(Reason.INVALID_ENCODING, "the body must be UTF-8 without a byte order mark")
     if "number out of range" in error or _NOT_A_NUMBER.search(_STRING.sub(b" ", body)):
-        return Refused(Reason.NUMBER_OUT_OF_RANGE, "a number is too large or not a JSON number")
+        return Doubtful(Reason.NUMBER_OUT_OF_RANGE, "a number is too large or not a JSON number")
     if not body.strip():
-        return Refused(Reason.MALFORMED_JSON, "the body is empty")
-    return Refused(Reason.MALFORMED_JSON, f"not one JSON document, at {where}")
+        return Doubtful(Reason.MALFORMED_JSON, "the body is empty")
+    return Doubtful(Reason.MALFORMED_JSON, f"not one JSON document, at {where}")

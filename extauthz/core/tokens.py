@@ -19,7 +19,7 @@ from extauthz.core.claims import BadToken
 from extauthz.core.errors import Invalid
 from extauthz.core.policy import NEVER
 from extauthz.core.reasons import Reason
-from extauthz.core.strictjson import Refused, parse
+from extauthz.core.strictjson import Doubtful, parse
 
 SKEW_SECONDS: Final = 60.0  # how far the provider's clock may be from ours
 MAX_TOKEN_BYTES: Final = 16 * 1024
@@ -244,7 +244,7 @@ class TokenVerifier(Generic[T]):
         """The claims of a token whose signature is valid."""
         try:
             claims = parse(payload)
-        except Refused:
+        except Doubtful:
             claims = None
         if not isinstance(claims, dict):
             raise BadToken("the token's claims are not one JSON object")
@@ -272,7 +272,7 @@ def _header(token: str) -> dict[str, Any]:
     encoded = token.partition(".")[0]
     try:
         header = parse(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-    except (Refused, ValueError):
+    except (Doubtful, ValueError):
         header = None
     if not isinstance(header, dict):
         raise BadToken("the token is not a signed JWT")

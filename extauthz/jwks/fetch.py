@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from extauthz.core.errors import Invalid, Retryable
-from extauthz.core.strictjson import Refused, parse
+from extauthz.core.strictjson import Doubtful, parse
 from extauthz.core.tokens import KeySet
 from extauthz.core.urls import check_key_url, is_loopback_http
 
@@ -106,5 +106,5 @@ async def _get(session: aiohttp.ClientSession, url: str, allow_loopback_http: bo
         raise Retryable(f"{url}: cannot be reached ({error}); is the address right?") from error
     try:
         return parse(body)
-    except Refused as refused:
+    except Doubtful as refused:
         raise Invalid(url, f"is not JSON ({refused.detail})", "serve one JSON object") from refused

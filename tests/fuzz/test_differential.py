@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from extauthz.core import jsonrpc
 from extauthz.core.decide import Snapshot
 from extauthz.core.reasons import Reason
-from extauthz.core.strictjson import Refused
+from extauthz.core.strictjson import Doubtful
 from tests.corpus.case import corpus_policy, load
 from tests.fuzz.invariants import build_request, check
 from tests.fuzz.readings import tool_calls
@@ -111,7 +111,7 @@ def parse_leniently(body: bytes, _most_containers: int) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused(Reason.MALFORMED_JSON, "") from None
+        raise Doubtful(Reason.MALFORMED_JSON, "") from None
 
 
 def test_the_check_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:

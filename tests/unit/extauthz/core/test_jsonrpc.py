@@ -11,7 +11,7 @@ from extauthz.core.jsonrpc import Refusal, read_call
 from extauthz.core.methods import VERSION_KEY
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Era, Kind, Request
-from extauthz.core.strictjson import MAX_DEPTH, Refused
+from extauthz.core.strictjson import MAX_DEPTH, Doubtful
 
 JSON = {"content-type": "application/json"}
 
@@ -20,7 +20,7 @@ def read(request: Request) -> Call | Reason:
     """The call, or the reason why there is none."""
     try:
         call = read_call(request, read_headers(request.headers, DEFAULT_WATCHED))
-    except Refused as refused:
+    except Doubtful as refused:
         return refused.reason
     return call.reason if isinstance(call, Refusal) else call
 
@@ -321,7 +321,7 @@ def test_refusal_never_quotes_the_body(request_: Request, _reason: str) -> None:
     """A refusal's words go to logs and callers; arguments may be secret."""
     try:
         call = read_call(request_, read_headers(request_.headers, DEFAULT_WATCHED))
-    except Refused as refused:
+    except Doubtful as refused:
         assert SECRET not in refused.detail
     else:
         assert isinstance(call, Refusal)
