@@ -1,0 +1,200 @@
+"""Writes files of an access directory: whole or not at all, and never over another's edit."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from filelock import lock_descriptor
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random
+
+from extauthz.core import accessdir
+from extauthz.core.errors import Retryable
+
+LOCK_SECONDS: Final = 15.0  # whoever holds it writes one file; longer than that it hangs
+_PREFIX: Final = ".sentinel-"  # readers leave hidden names out
+_MENDS: Final = {
+    errno.EROFS: "mount it writable, or change what it is made of",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or raise the quota",
+    errno.EFBIG: "raise the limit of a file's size",
+    errno.ENOENT: "bring it back",
+    errno.ENOTDIR: "bring it back",
+}
+
+
+class Moved(Exception):
+    """Somebody else wrote the file since it was read."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The only editor of the directory, among all that ask; no file is left behind for it.
+
+    Raises:
+        Retryable: somebody holds it for too long, or the folder is away.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        _lock(folder, handle)
+        yield
+    finally:
+        os.close(handle)  # which lets go of it
+
+
+def _lock(folder: Path, handle: int) -> None:
+    waiting = Retrying(
+        retry=retry_if_result(lambda is_ours: not is_ours),
+        wait=wait_random(0.005, 0.05),
+        stop=stop_after_delay(LOCK_SECONDS),
+    )
+    try:
+        waiting(lock_descriptor, handle, blocking=False)
+    except RetryError as error:
+        mend = "try again; see to what holds its lock"
+        raise Retryable(f"`{folder}` is being edited by another process; {mend}") from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def replace(path: Path, raw: bytes, seen: bytes, before_write: Callable[[], None]) -> None:
+    """Put a file in the place of another, with its mode and owner.
+
+    Args:
+        path: a file, or a link to one, which stays a link.
+        seen: what stood there when `raw` was made.
+        before_write: called when all that can fail was tried; what it raises comes out.
+
+    Raises:
+        Moved: something else stands there now.
+        Retryable: it cannot be written.
+    """
+    real = _real(path)
+    try:
+        with _written(real.parent, raw) as temporary:
+            stat = os.stat(real)
+            os.chmod(temporary, stat.st_mode & 0o7777)
+            _own(temporary, stat)
+            _same(real, seen)
+            before_write()
+            _same(real, seen)
+            os.replace(temporary, real)
+            _sync(real.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def create(folder: Path, names: Iterator[str], raw: bytes, before_write: Callable[[], None]) -> str:
+    """Write a file of a name that no other has. Returns: the name.
+
+    Args:
+        names: to be tried in turn.
+
+    Raises:
+        Retryable: it cannot be written.
+    """
+    _refuse_mount(folder, folder / "..data")
+    try:
+        with _written(folder, raw) as temporary:
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            before_write()
+            for name in names:
+                with suppress(FileExistsError):
+                    os.link(temporary, folder / name)  # which never overwrites
+                    break
+            _sync(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return name
+
+
+def delete(path: Path, seen: bytes, before_write: Callable[[], None]) -> None:
+    """Remove a file.
+
+    Raises:
+        Moved: something else stands there now.
+        Retryable: it cannot be removed.
+    """
+    real = _real(path)
+    try:
+        _same(real, seen)
+        before_write()
+        _same(real, seen)
+        os.unlink(real)
+        if real != path:
+            path.unlink(missing_ok=True)
+        _sync(real.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> Retryable:
+    """What to say of a place that cannot be written."""
+    mend = _MENDS.get(error.errno or 0, "make it writable")
+    return Retryable(f"`{path}` cannot be written ({error.strerror}); {mend}")
+
+
+def _real(path: Path) -> Path:
+    try:
+        real = path.resolve(strict=True)
+    except FileNotFoundError as error:
+        raise Moved from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+    _refuse_mount(path, *(real.parents))
+    return real
+
+
+def _refuse_mount(path: Path, *parts: Path) -> None:
+    if any(part.name.startswith("..") and part.exists() for part in parts):
+        mend = "change the ConfigMap, or what writes it"
+        raise Retryable(f"`{path}` is a mounted ConfigMap and read-only; {mend}")
+
+
+def _same(path: Path, seen: bytes) -> None:
+    try:
+        now = accessdir.read(path)
+    except FileNotFoundError as error:
+        raise Moved from error
+    if now != seen:
+        raise Moved
+
+
+def _own(path: Path, stat: os.stat_result) -> None:
+    """Give a file the owner of the one that it replaces."""
+    mine = os.stat(path)
+    if (mine.st_uid, mine.st_gid) != (stat.st_uid, stat.st_gid):
+        os.chown(path, stat.st_uid, stat.st_gid)
+
+
+@contextmanager
+def _written(folder: Path, raw: bytes) -> Iterator[Path]:
+    """A file of a hidden name, safe on the disk; gone afterwards, unless it was renamed."""
+    for left in folder.glob(f"{_PREFIX}*"):  # by one that was killed: we hold the lock
+        left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
+    path = Path(name)
+    try:
+        with open(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
