@@ -5,23 +5,62 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import waitress
 from aiohttp import web
+from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
+from waitress.task import WSGITask
 from waitress.wasyncore import dispatcher
 
 from extauthz.core.errors import Invalid
 
 CLOSE_SECONDS: Final = 5.0  # for requests that are being answered
+QUIET_SECONDS: Final = 0.2  # for a request on a connection that was just accepted
 # Of a connection without a whole head of a request: strangers can open many. Clients that
 # never send twice must let go first: those of Go do after 90.
 IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
 WSGI_MAX_CONNECTIONS: Final = 1000  # nobody else is let in then, and strangers can open many
 WSGI_MAX_BODY_BYTES: Final = 1 << 20  # of what applications refuse, too: it is read first
+
+
+class _Place:
+    """Where a unit listens; kept while it is restarted, so that clients wait instead of fail.
+
+    Args:
+        name: of the component.
+        asked: port; 0 lets the system choose, and it stays the same from then on.
+    """
+
+    def __init__(self, name: str, host: str, asked: int) -> None:
+        self._name, self._host, self._asked = name, host, asked
+        self._listening: socket.socket | None = None
+        self._kept: socket.socket | None = None
+
+    def take(self) -> socket.socket:
+        """A listening socket, to be closed by who takes it. Raises: Invalid."""
+        if self._kept is None:
+            self._listening = _listen(self._name, self._host, self._asked)
+        else:
+            self._listening = self._kept.dup()
+        return self._listening
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, connections wait to be accepted by who takes it next."""
+        if self._listening is None:
+            yield
+            return
+        self._kept = self._listening.dup()
+        try:
+            yield
+        finally:
+            self._kept.close()
+            self._kept = None
 
 
 class HttpUnit:
@@ -42,8 +81,9 @@ class HttpUnit:
         *,
         inflates: bool = True,
     ) -> None:
-        self.name, self._new_app = name, new_app
-        self._host, self._asked, self._inflates = host, port, inflates
+        self.name, self._new_app, self._inflates = name, new_app, inflates
+        self._place = _Place(name, host, port)
+        self.held = self._place.held
         self.port = 0
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -56,11 +96,14 @@ class HttpUnit:
         )
         await runner.setup()
         try:
-            listening = _listen(self.name, self._host, self._asked)
+            listening = self._place.take()
             self.port = listening.getsockname()[1]
-            await web.SockSite(runner, listening).start()
+            site = web.SockSite(runner, listening)
+            await site.start()
             ready()
             await stop.wait()
+            await site.stop()
+            await asyncio.sleep(QUIET_SECONDS)
         finally:
             await runner.cleanup()
 
@@ -70,11 +113,12 @@ class WsgiUnit:
 
     def __init__(self, name: str, app: Any, host: str, port: int) -> None:
         self.name, self._app = name, app
-        self._host, self._asked = host, port
+        self._place = _Place(name, host, port)
+        self.held = self._place.held
         self.port = 0
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        listening = _listen(self.name, self._host, self._asked)
+        listening = self._place.take()
         self.port = listening.getsockname()[1]
         server = waitress.create_server(
             self._app,
@@ -85,6 +129,7 @@ class WsgiUnit:
             connection_limit=WSGI_MAX_CONNECTIONS,
             asyncore_use_poll=True,  # select() ends at 1024
         )
+        server.channel_class, server.is_closing = _Channel, False
         thread = threading.Thread(target=server.run, name=f"{self.name}-http")
         thread.start()
         try:
@@ -94,15 +139,37 @@ class WsgiUnit:
             await asyncio.to_thread(_close, server, thread)
 
 
+class _Task(WSGITask):  # type: ignore[misc]  # waitress has no types
+    """A request; while its server closes, the last one of its connection."""
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.is_closing:
+            self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _Task
+
+
 def _close(server: BaseWSGIServer, thread: threading.Thread) -> None:
     """Stop accepting, let running requests end, then end waitress's loop.
 
     waitress has no call for this: its loop ends when its map of sockets is empty,
     and only the loop's own thread may change that map.
     """
-    server.trigger.pull_trigger(lambda: dispatcher.close(server))
+    server.is_closing, accepts_none = True, threading.Event()
+
+    def stop_accepting() -> None:
+        dispatcher.close(server)
+        accepts_none.set()
+
+    server.trigger.pull_trigger(stop_accepting)
     deadline = time.monotonic() + CLOSE_SECONDS
-    while time.monotonic() < deadline and _is_answering(server):
+    accepts_none.wait(CLOSE_SECONDS)
+    while server.active_channels and time.monotonic() < deadline:
+        server.trigger.pull_trigger(lambda: _close_quiet(server))
         time.sleep(0.02)
     server.task_dispatcher.shutdown(cancel_pending=True, timeout=CLOSE_SECONDS)
 
@@ -115,9 +182,13 @@ def _close(server: BaseWSGIServer, thread: threading.Thread) -> None:
     thread.join(CLOSE_SECONDS)
 
 
-def _is_answering(server: BaseWSGIServer) -> bool:
-    channels = list(server.active_channels.values())
-    return any(channel.requests or channel.total_outbufs_len for channel in channels)
+def _close_quiet(server: BaseWSGIServer) -> None:
+    """Let go of who asks nothing; what is on its way has a moment to arrive."""
+    since = time.time() - QUIET_SECONDS
+    for channel in list(server.active_channels.values()):
+        is_answered = not (channel.requests or channel.total_outbufs_len)
+        if is_answered and channel.last_activity < since:
+            channel.handle_close()
 
 
 def _listen(name: str, host: str, port: int) -> socket.socket:

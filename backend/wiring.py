@@ -19,7 +19,7 @@ from backend import operations
 from backend.auth.principal import Scope, Verifier
 from backend.authentication import authentication
 from backend.event_log_settings import FILE, KAFKA, broker_list
-from backend.lifecycle import Unit, run_units
+from backend.lifecycle import Unit, Units
 from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
 from backend.ports.access_store import AccessStore
@@ -107,18 +107,19 @@ class Wired:
     registry: CollectorRegistry
     opened: AsyncExitStack
     alone: bool  # the target is one component
+    units: Units
     probes: dict[str, Probe] = field(default_factory=dict)
     log: EventLog | None = None
     store: EventStore | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    serving: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.probes["process"] = self._is_serving
+        self.probes["process"] = self.serves
 
-    async def _is_serving(self) -> None:
-        if not self.serving.is_set():
-            raise Retryable("is starting or draining")
+    async def serves(self, name: str = "") -> None:
+        """Raises Retryable while a component, or any of them, starts or drains."""
+        if fault := self.units.fault(name):
+            raise Retryable(fault)
 
     async def event_log(self) -> EventLog:
         async with self.opening:
@@ -286,6 +287,7 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
             registry=registry,
             opened=opened,
             alone=len(names) == 1,
+            units=Units(settings.drain_seconds, time.time),
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
         if "api" in names and settings.has_event_log:
@@ -293,7 +295,7 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
         elif "api" in names:
             _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
         units += [*token_keys, _operations(wired, names)]
-        await run_units(units, stop, settings.drain_seconds, wired.serving)
+        await wired.units.run(units, stop)
 
 
 def _operations(wired: Wired, names: Sequence[str]) -> Unit:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from backend.lifecycle import TaskUnit, run_units
+from backend.lifecycle import TaskUnit, Units
+from extauthz.core.errors import Conflict
 
 
 class Recorded:
@@ -30,9 +32,13 @@ class Recorded:
         self._told.append(f"{self.name} drained")
 
 
+def new_units(drain_seconds: float = 60) -> Units:
+    return Units(drain_seconds, lambda: 1_000.0)
+
+
 async def stopped_at_once(units: list[Recorded], drain_seconds: float = 60) -> None:
     stop = asyncio.Event()
-    running = asyncio.create_task(run_units(units, stop, drain_seconds))
+    running = asyncio.create_task(new_units(drain_seconds).run(units, stop))
     await asyncio.sleep(0.05)
     stop.set()
     await running
@@ -47,23 +53,108 @@ async def test_who_accepts_work_starts_last_and_stops_first() -> None:
 
 async def test_it_serves_between_start_and_drain() -> None:
     """While one unit starts or another drains, nobody should send requests."""
-    stop, serving, seen = asyncio.Event(), asyncio.Event(), []
+    stop, served, seen = asyncio.Event(), asyncio.Event(), []
+    units = new_units()
 
     class Slow:
-        name = "slow"
+        def __init__(self, name: str) -> None:
+            self.name = name
 
         async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
             await asyncio.sleep(0)
-            seen.append(serving.is_set())
+            seen.append(units.fault())
             ready()
+            served.set()
             await stop.wait()
-            seen.append(serving.is_set())
+            seen.append(units.fault(self.name))
 
-    running = asyncio.create_task(run_units([Slow(), Slow()], stop, 60, serving))
-    await serving.wait()
+    running = asyncio.create_task(units.run([Slow("a"), Slow("b")], stop))
+    await served.wait()
+    while units.fault():
+        await asyncio.sleep(0)
+    assert not units.fault("a")
     stop.set()
     await running
-    assert seen == [False, False, False, False]
+    assert seen == ["is starting or draining"] * 4
+
+
+async def restarted(units: Units) -> None:
+    while units.fault():
+        await asyncio.sleep(0)
+    await units.restart("a")
+
+
+async def test_a_unit_is_restarted_alone() -> None:
+    """It drains and starts again, and the others do not notice."""
+    told: list[str] = []
+    stop, units = asyncio.Event(), new_units()
+    running = asyncio.create_task(
+        units.run([Recorded("a", told), Recorded("b", told)], stop),
+    )
+    await restarted(units)
+    assert told == ["b starts", "a starts", "a drained", "a starts"]
+    assert not units.fault()
+    assert (units.state("a").restarts, units.state("b").restarts) == (1, 0)
+    stop.set()
+    await running
+    assert told[4:] == ["a drained", "b drained"]
+
+
+async def test_it_does_not_serve_while_it_is_restarted() -> None:
+    """Its fault is seen from the drain on until it is ready again; the others have none."""
+    told, seen = list[str](), list[str]()
+    stop, units = asyncio.Event(), new_units()
+
+    class Seen(Recorded):
+        async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+            await super().run(stop, ready)
+            seen.extend((units.fault("a"), units.fault("b"), units.fault()))
+
+    running = asyncio.create_task(units.run([Seen("a", told), Recorded("b", told)], stop))
+    await restarted(units)
+    stop.set()
+    await running
+    assert seen[:3] == ["is starting or draining", "", "is starting or draining"]
+
+
+async def test_what_fails_or_hangs_in_its_drain_is_restarted_all_the_same() -> None:
+    """A restart is what mends it; what it failed with is told."""
+    for how in ({"fails": "stop"}, {"hangs": True}):
+        told: list[str] = []
+        stop, units = asyncio.Event(), new_units(0.05)
+        running = asyncio.create_task(units.run([Recorded("a", told, **how)], stop))  # type: ignore[arg-type]
+        await restarted(units)
+        assert told == ["a starts", "a starts"]
+        assert units.state("a").last_error == ("a" if "fails" in how else "")
+        stop.set()
+        with suppress(ExceptionGroup):
+            await running
+
+
+async def test_a_stop_amid_a_restart_ends_it() -> None:
+    """The unit is not started again, and who asked for the restart hears nothing worse."""
+    told: list[str] = []
+    stop, units, draining = asyncio.Event(), new_units(), asyncio.Event()
+    going_on = asyncio.Event()
+
+    class Slow(Recorded):
+        async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+            await super().run(stop, ready)
+            draining.set()
+            await going_on.wait()
+
+    running = asyncio.create_task(units.run([Slow("a", told)], stop))
+    restarting = asyncio.create_task(restarted(units))
+    await draining.wait()
+    stop.set()
+    while units.fault() and not units._running[0].is_ending:
+        await asyncio.sleep(0)
+    going_on.set()
+    await running
+    await restarting
+    assert told == ["a starts", "a drained"]
+    with pytest.raises(Conflict, match="ask again"):
+        await units.restart("a")
 
 
 async def test_a_failure_stops_the_others_gently() -> None:
@@ -71,7 +162,7 @@ async def test_a_failure_stops_the_others_gently() -> None:
     told: list[str] = []
     units = [Recorded("a", told, fails="later"), Recorded("b", told)]
     with pytest.raises(ExceptionGroup) as raised:
-        await run_units(units, asyncio.Event(), 60)
+        await new_units().run(units, asyncio.Event())
     assert [str(error) for error in raised.value.exceptions] == ["a"]
     assert told == ["b starts", "a starts", "b drained"]
 
@@ -81,7 +172,7 @@ async def test_a_unit_that_cannot_start_stops_the_start() -> None:
     told: list[str] = []
     units = [Recorded("a", told), Recorded("b", told, fails="start"), Recorded("c", told)]
     with pytest.raises(ExceptionGroup):
-        await run_units(units, asyncio.Event(), 60)
+        await new_units().run(units, asyncio.Event())
     assert told == ["c starts", "b starts", "c drained"]
 
 
@@ -116,10 +207,10 @@ async def test_a_task_without_end() -> None:
         raise ValueError("broken")
 
     stop = asyncio.Event()
-    running = asyncio.create_task(run_units([TaskUnit("forever", forever)], stop, 5.0))
+    running = asyncio.create_task(new_units().run([TaskUnit("forever", forever)], stop))
     await began.wait()
     stop.set()
     await running
     assert ended.is_set()
     with pytest.raises(ExceptionGroup, match="a component failed"):
-        await run_units([TaskUnit("failing", failing)], asyncio.Event(), 5.0)
+        await new_units().run([TaskUnit("failing", failing)], asyncio.Event())

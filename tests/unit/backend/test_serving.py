@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from backend import logs
+from backend.lifecycle import Units
 from backend.serving import HttpUnit, WsgiUnit
 from extauthz.core.errors import Invalid
 
@@ -64,24 +65,28 @@ async def refused(port: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_unit_runs_again() -> None:
-    """After its stop a unit can be started anew."""
+class Hello:
+    """Says so, as either kind of application."""
 
-    async def hello(_: web.Request) -> web.Response:
-        return web.Response(text="hello")
+    def wsgi(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
 
-    def new_app() -> web.Application:
+    def new_app(self) -> web.Application:
+        async def hello(_: web.Request) -> web.Response:
+            return web.Response(text="hello")
+
         app = web.Application()
         app.router.add_get("/", hello)
         return app
 
-    def wsgi(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", [("Content-Length", "5")])
-        return [b"hello"]
+
+async def test_a_unit_runs_again() -> None:
+    """After its stop a unit can be started anew."""
 
     for unit in (
-        HttpUnit("a", new_app, "127.0.0.1", 0),
-        WsgiUnit("b", wsgi, "127.0.0.1", 0),
+        HttpUnit("a", Hello().new_app, "127.0.0.1", 0),
+        WsgiUnit("b", Hello().wsgi, "127.0.0.1", 0),
     ):
         for _ in range(2):
             stop, ready = asyncio.Event(), asyncio.Event()
@@ -94,6 +99,60 @@ async def test_a_unit_runs_again() -> None:
                 assert await answer.text() == "hello"
             stop.set()
             await running
+
+
+@pytest.mark.parametrize("kind", [HttpUnit, WsgiUnit])
+async def test_a_restart_turns_nobody_away(kind: Any) -> None:
+    """Who connects meanwhile waits, and is answered by the next run on the same port."""
+    app = Hello()
+    unit = kind("a", app.new_app if kind is HttpUnit else app.wsgi, "127.0.0.1", 0)
+    units, stop, enough = Units(20.0, lambda: 0.0), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(units.run([unit], stop))
+    while units.fault():
+        await asyncio.sleep(0)
+    answers = 0
+
+    async def ask() -> None:
+        nonlocal answers
+        while not enough.is_set():
+            reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b" 200 " in await reader.readline()
+            assert (await reader.read()).endswith(b"hello")
+            writer.close()
+            answers += 1
+
+    asking = [asyncio.create_task(ask()) for _ in range(8)]
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            before = answers
+            await units.restart("a")
+            while answers < before + 50:
+                await asyncio.sleep(0.01)
+    enough.set()
+    await asyncio.gather(*asking)
+    stop.set()
+    await running
+    await refused(unit.port)
+
+
+async def test_a_connection_that_is_kept_ends_with_an_answer() -> None:
+    """While a server closes, each answer says that the connection ends, and ends it."""
+    app = SlowApp()
+    unit, stop, ready = WsgiUnit("api", app, "127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(unit.run(stop, ready.set))
+    await ready.wait()
+    reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await asyncio.to_thread(app.entered.wait, 30)
+    stop.set()
+    await refused(unit.port)
+    app.released.set()
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"Connection: close" in head
+    assert body == BIG
+    writer.close()
+    await running
 
 
 async def test_strangers_take_neither_disk_nor_places() -> None:

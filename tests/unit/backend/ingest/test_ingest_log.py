@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from backend.adapters.sqlite_log import SqliteLog
 from backend.auth.api_keys import Anyone
 from backend.ingest.app import Limits, create_app
-from backend.lifecycle import run_units
+from backend.lifecycle import Units
 from backend.metrics import IngestMetrics, new_registry
 from backend.operations import readiness
 from backend.ports.event_log import Message
@@ -128,7 +128,7 @@ async def test_stop_answers_what_was_asked(log: SqliteLog, gated: Gated, logged:
         )
 
     unit, stop = HttpUnit("ingest", new_app, "127.0.0.1", 0, inflates=False), asyncio.Event()
-    running = asyncio.create_task(run_units([unit], stop, 20.0))
+    running = asyncio.create_task(Units(20.0, lambda: NOW).run([unit], stop))
     async with asyncio.timeout(10):
         while not unit.port:
             await asyncio.sleep(0.01)
