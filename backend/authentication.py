@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -12,6 +12,7 @@ from backend.auth.failures import CountedFailures, FirstOf
 from backend.auth.key_file import read_keys
 from backend.auth.oidc import OidcRules, Tokens, rules_of
 from backend.auth.principal import Principal, Scope, Verifier
+from backend.auth.rotation import KeysOfFile
 from backend.lifecycle import TaskUnit, Unit
 from backend.metrics import AuthMetrics
 from backend.settings import Settings
@@ -40,7 +41,6 @@ def authentication(
             raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
         _log.warning("AUTH=off: everybody on this machine may do everything")
         return Anyone(), []
-    keys = _api_keys(settings)
     rules = rules_of(
         settings.oidc_issuer,
         settings.oidc_audience,
@@ -48,34 +48,34 @@ def authentication(
         settings.admin_users,
         allow_loopback_http=settings.jwks_allow_loopback_http,
     )
-    for name, scope in needs.items():
-        if not rules and not any(scope in key.principal.scopes for key in keys):
-            which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
-            mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
-            raise Invalid(which, f"is not set, and {name} has no credential", mend)
-    verifiers: list[Verifier] = [ApiKeys(keys)]
-    units: list[Unit] = []
+    listed = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
+    if settings.api_keys and not settings.admin_api_keys:
+        _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
+
+    def usable(keys: Sequence[ApiKey]) -> ApiKeys:
+        for name, scope in needs.items():
+            if not rules and not any(scope in key.principal.scopes for key in keys):
+                which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
+                mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
+                raise Invalid(which, f"is not set, and {name} has no credential", mend)
+        return ApiKeys(keys)
+
+    metrics, units = AuthMetrics(registry), list[Unit]()
+    path = settings.api_keys_file
+    if path:
+        of_file = KeysOfFile(
+            Path(path), lambda raw: usable([*listed, *read_keys(raw, path)]), metrics
+        )
+        verifiers: list[Verifier] = [of_file]
+        units.append(TaskUnit("key file", of_file.run))
+    else:
+        verifiers = [usable(listed)]
     if rules:
         ring = _token_keys(rules, settings)
         registry.register(KeyCollector(ring, "auth"))
         verifiers.append(Tokens(ring, time.time))
         units.append(TaskUnit("token keys", ring.run))
-    return CountedFailures(FirstOf(verifiers), AuthMetrics(registry), time.monotonic), units
-
-
-def _api_keys(settings: Settings) -> list[ApiKey]:
-    if settings.api_keys and not settings.admin_api_keys:
-        _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
-    keys = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
-    path = settings.api_keys_file
-    if not path:
-        return keys
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        problem = f"`{path}` cannot be read ({error.strerror})"
-        raise Invalid("API_KEYS_FILE", problem, "name a readable file") from error
-    return [*keys, *read_keys(raw, path)]
+    return CountedFailures(FirstOf(verifiers), metrics, time.monotonic), units
 
 
 def _token_keys(rules: OidcRules, settings: Settings) -> KeyRing[Principal]:

@@ -19,12 +19,14 @@ class Name(StrEnum):
     BATCH_EVENTS = "processor_batch_events"  # records of one batch
     INSERT_SECONDS = "processor_insert_seconds"  # time of one insert
     RETRIES = "processor_retries_total"  # what failed and is tried again
-    LAG = "processor_lag_records"  # records not committed yet
+    LAG = "processor_lag_records"  # records not committed yet; NaN where not known
     LAG_SECONDS = "processor_lag_seconds"  # age of the oldest record in hand
     DUPLICATES = "processor_duplicate_events"  # rows of the last hour beyond one for each event_id
     HALTED = "processor_halted"  # 1 after too many dead letters
     AUTH_FAILURES = "auth_failures_total"  # requests without a valid credential, by reason
     AUTH_THROTTLED = "auth_throttled_total"  # those of them that were answered 429
+    KEY_FILE_CHANGES = "auth_key_file_changes_total"  # times that other keys of it were taken
+    KEY_FILE_REFUSED = "auth_key_file_refused"  # 1 while API_KEYS_FILE cannot be used
     INGEST_REQUESTS = "ingest_requests_total"  # answers, by status
     INGESTED = "ingest_events_total"  # events that the log has taken
     INGEST_HELD = "ingest_held_bytes"  # what requests hold in memory that are being answered
@@ -51,7 +53,7 @@ def new_registry() -> CollectorRegistry:
 
 
 class AuthMetrics:
-    """What is counted of those who are not let in."""
+    """What is counted of those who are not let in, and of the file of those who are."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.failures = Counter(
@@ -62,6 +64,16 @@ class AuthMetrics:
         )
         self.throttled = Counter(
             Name.AUTH_THROTTLED, "Those of them that were answered 429", registry=registry
+        )
+        self.key_file_changes = Counter(
+            Name.KEY_FILE_CHANGES,
+            "Times that other keys of API_KEYS_FILE were taken",
+            registry=registry,
+        )
+        self.key_file_refused = Gauge(
+            Name.KEY_FILE_REFUSED,
+            "1 while API_KEYS_FILE cannot be used; the keys before it count on",
+            registry=registry,
         )
 
 
@@ -106,7 +118,11 @@ class ProcessorMetrics:
             Name.BATCH_EVENTS, "Records of one batch", buckets=BATCH_BUCKETS, registry=registry
         )
         self.retries = Counter(Name.RETRIES, "What failed and is tried again", registry=registry)
-        self.lag = Gauge(Name.LAG, "Records not committed yet", registry=registry)
+        self.lag = Gauge(
+            Name.LAG,
+            "Records not committed yet; NaN while the event log cannot be read",
+            registry=registry,
+        )
         self.lag_seconds = Gauge(
             Name.LAG_SECONDS, "Age of the oldest record in hand", registry=registry
         )

@@ -80,6 +80,35 @@ async def test_keys_of_a_file(environ: dict[str, str], tmp_path: Path) -> None:
         assert await post(session, **{"x-api-key": "billing"}) == 401
 
 
+async def test_keys_of_a_file_rotate(environ: dict[str, str], tmp_path: Path) -> None:
+    """While it runs another key is taken; a file that nobody could send by is not."""
+    path = tmp_path / "keys.json"
+
+    def write(key: str, scope: str = "ingest") -> None:
+        entry = {"name": "one", "scopes": [scope], "namespaces": ["team-a"]}
+        entry["sha256"] = sha256(key.encode()).hexdigest()
+        path.write_text(json.dumps({"keys": [entry]}))
+
+    write("old")
+    async with ingest(environ | {"API_KEYS_FILE": str(path)}) as session:
+        assert await post(session, **{"x-api-key": "old"}) == 202
+        write("new")
+        async with asyncio.timeout(30):
+            while await post(session, **{"x-api-key": "new"}) == 401:
+                await asyncio.sleep(0.1)
+        assert await post(session, **{"x-api-key": "old"}) in (401, 429)
+        write("new", "read")
+        async with asyncio.timeout(30):
+            while "auth_key_file_refused 1.0" not in await metrics_of(session):
+                await asyncio.sleep(0.1)
+        assert await post(session, **{"x-api-key": "new"}) == 202
+
+
+async def metrics_of(session: aiohttp.ClientSession) -> str:
+    async with session.get("/metrics") as answer:
+        return await answer.text()
+
+
 async def test_tokens_of_a_provider(environ: dict[str, str]) -> None:
     """A token is let in once its keys are fetched, where a claim says that it may send."""
     with provider("sentinel") as running:
@@ -100,8 +129,7 @@ async def test_tokens_of_a_provider(environ: dict[str, str]) -> None:
             assert await post(session, Authorization=f"Bearer {admin}") == 403
             expired = running.sign(running.claims(exp=int(time.time()) - 120, **claims))
             assert await post(session, Authorization=f"Bearer {expired}") == 401
-            async with session.get("/metrics") as answer:
-                text = await answer.text()
+            text = await metrics_of(session)
     assert "auth_token_keys 1.0" in text
     assert 'auth_failures_total{reason="invalid"} 1.0' in text
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from backend.auth.principal import Origins, Principal, Scope
 from extauthz.core.errors import Invalid, Retryable, Unauthenticated
 from extauthz.jwks import KeyOptions, KeyRing
 from tests.tools.oidc_provider import Provider, provider
+from tests.tools.waiting import soon
 
 AUDIENCE = "sentinel-api"
 ADMINS = frozenset({"root", "chief@example.com"})
@@ -25,19 +26,13 @@ def running() -> Iterator[Provider]:
         yield started
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def ring(running: Provider) -> AsyncIterator[KeyRing[Principal]]:
     rules = OidcRules(running.issuer, AUDIENCE, "", ADMINS)
     options = KeyOptions(cooldown_seconds=0.02, allow_loopback_http=True)
     ring = KeyRing(lambda: rules, options, time.time)
     task = asyncio.create_task(ring.run())
-    await until(lambda: ring.is_ready)
+    await soon(lambda: ring.is_ready)
     yield ring
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -154,12 +149,12 @@ async def test_keys_that_are_rotated(running: Provider, ring: KeyRing[Principal]
     token = running.sign(running.claims(sub="root"))
     with pytest.raises(Unauthenticated, match="does not publish"):
         tokens.verify([token])
-    await until(lambda: ring.size == 2)
+    await soon(lambda: ring.size == 2)
     assert tokens.verify([token]).scopes == ADMIN
     running.withdraw(old)
     with pytest.raises(Unauthenticated, match="does not publish"):
         tokens.verify([running.sign(running.claims(sub="root"), kid="unknown")])
-    await until(lambda: ring.size == 1)
+    await soon(lambda: ring.size == 1)
     with pytest.raises(Unauthenticated, match="does not publish"):
         tokens.verify([running.sign(running.claims(sub="root"), old, kid=old.kid)])
 
