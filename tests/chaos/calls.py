@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,11 @@ import aiohttp
 from extauthz.emitter.mark import read_mark
 from tests.tools.sentinel_up import MODERN
 from tests.tools.stack import ALLOWED, traceparent
+from tests.tools.waiting import soon
 
 ALLOWED_TOOL, DENIED_TOOL, AGENT = "echo", "refund_invoice", "ops-agent"
 WORKERS = 4
 PAUSE_SECONDS = 0.02  # of a worker, between two calls
-WAIT_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,3 @@ async def calling(gateways: list[Gateway]) -> AsyncIterator[None]:
             for gateway in gateways:
                 gateway.is_over = True
             await asyncio.gather(*workers)
-
-
-async def soon(holds: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
-    """Let other tasks run until `holds`."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.01)

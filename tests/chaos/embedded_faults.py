@@ -8,7 +8,6 @@ from functools import partial
 from envoy_bootstrap.process import Admin
 
 from tests.chaos import moments
-from tests.chaos.calls import soon
 from tests.chaos.embedded import BACKEND, POINT, Embedded
 from tests.chaos.faults import (
     DURABLE,
@@ -19,6 +18,7 @@ from tests.chaos.faults import (
     poison,
     send_old_events,
 )
+from tests.tools.waiting import soon
 
 TRIES = 6  # to hit a moment
 

@@ -1,7 +1,6 @@
 """A disk that takes nothing: durable denies, best effort drops and tells; both recover."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -9,14 +8,9 @@ import pytest
 
 from tests.chaos.decision_point import ALLOWED, DENIED, Answer, decision_point
 from tests.tools.raw_http import exchange, post
+from tests.tools.waiting import soon
 
 FULL, EMPTY = 0, -1
-
-
-async def eventually(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("policy", ["allow-list", "observe"])
@@ -55,10 +49,10 @@ async def test_durable_denies_when_the_spool_is_at_its_bound() -> None:
         await point.start()
         point.ingest.status = 503
         async with point.load(16):
-            await eventually(lambda: Answer(503, "audit_unavailable") in reasons(point.answers))
+            await soon(lambda: Answer(503, "audit_unavailable") in reasons(point.answers))
             point.ingest.status = 202
             before = point.counts[200]
-            await eventually(lambda: point.counts[200] > before + 100)
+            await soon(lambda: point.counts[200] > before + 100)
         await point.all_told()
         start, count = await point.stop()
         lost = point.check_accounts({start: count})
@@ -73,11 +67,11 @@ async def test_besteffort_drops_and_tells_while_the_disk_is_full() -> None:
         point.ingest.status = 503
         point.limit_files(FULL)
         async with point.load(16):
-            await eventually(lambda: point.counts[200] > 400)
+            await soon(lambda: point.counts[200] > 400)
             point.limit_files(EMPTY)
             point.ingest.status = 202
             before = len(point.ingest.events)
-            await eventually(lambda: len(point.ingest.events) > before + 200)
+            await soon(lambda: len(point.ingest.events) > before + 200)
         assert Answer(503, "audit_unavailable") not in reasons(point.answers)
         await point.all_told()
         start, count = await point.stop()

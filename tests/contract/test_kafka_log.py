@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from backend.ports.event_log import Assignment, Consumer, EventLog, Message, Pos
 from extauthz.core.errors import Busy, Conflict, Invalid, Retryable
 from tests.contract.event_logs import KafkaPlace
 from tests.tools.kafka_broker import KafkaBroker
+from tests.tools.waiting import soon
 
 WAIT_SECONDS = 60.0
 
@@ -66,12 +67,6 @@ class Member:
         self._stopping.set()
 
 
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not holds():
-            await asyncio.sleep(0.02)
-
-
 async def test_members_share_partitions(broker: KafkaBroker) -> None:
     """Members come and go while records flow: each is committed once, by one of them."""
     place = KafkaPlace(broker, partitions=4)
@@ -90,17 +85,17 @@ async def test_members_share_partitions(broker: KafkaBroker) -> None:
             return len(first.done) + len(second.done)
 
         await append(10)
-        await until(lambda: first.done)
+        await soon(lambda: first.done)
         tasks.create_task(second.run())
         await append(10)
-        await until(lambda: len(first.owned) == len(second.owned) == 2)
+        await soon(lambda: len(first.owned) == len(second.owned) == 2)
         assert not first.owned & second.owned
         await append(10)
-        await until(lambda: second.done)
+        await soon(lambda: second.done)
         first.stop()
         await append(10)
         await first_runs
-        await until(lambda: len(second.owned) == 4 and done() >= appended)
+        await soon(lambda: len(second.owned) == 4 and done() >= appended)
         second.stop()
     done_by_all = first.done + second.done
     assert len(set(done_by_all)) == len(done_by_all) == appended
@@ -141,10 +136,10 @@ async def test_a_member_that_stood_still_learns_that_its_partitions_went(
     async with opened(place) as log:
         await log.append([Message(b"a")])
         still = asyncio.create_task(asyncio.to_thread(asyncio.run, stand_still()))
-        await until(is_still.is_set)
+        await soon(is_still.is_set)
         other = Member(log.consumer("g"))
         await other.consumer.start(other)
-        await until(lambda: other.owned)
+        await soon(lambda: other.owned)
         goes_on.set()
         await still
         await other.consumer.stop()
@@ -272,7 +267,7 @@ async def test_a_member_that_waits_for_its_store_holds_up_no_other(broker: Kafka
         starting = asyncio.create_task(stuck.consumer.start(stuck))
         await stuck.asked.wait()
         second = asyncio.create_task(quick.consumer.start(quick))
-        await until(lambda: stuck.revocations)
+        await soon(lambda: stuck.revocations)
         starting.cancel()
         await asyncio.wait([starting])
         await stuck.consumer.stop()

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from backend.queries import EventFilter
 from tests.contract.event_logs import KafkaPlace
 from tests.tools.event_ids import id_of, name_of
 from tests.tools.kafka_broker import KafkaBroker
+from tests.tools.waiting import soon
 
 
 def batcher() -> Batcher:
@@ -77,11 +77,6 @@ class Member:
         return self.registry.get_sample_value("processor_events_total", {"result": "stored"}) or 0
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.05)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
     opened = ClickHouseStore(f"chdb://{tmp_path / 'store'}")
@@ -112,16 +107,16 @@ async def test_members_come_and_go(broker: KafkaBroker, store: ClickHouseStore) 
     sending = asyncio.create_task(send())
     first, second, third = (Member(place.log(), store) for _ in range(3))
     await first.start()
-    await until(lambda: first.stored() > 20)
+    await soon(lambda: first.stored() > 20)
     await second.start()
-    await until(lambda: second.stored() > 20)
+    await soon(lambda: second.stored() > 20)
     await first.stop(at_once=True)
     await third.start()
-    await until(lambda: third.stored() > 20)
+    await soon(lambda: third.stored() > 20)
     await second.stop()
     done.set()
     await sending
-    await until(lambda: len(names(store)) >= len(sent))
+    await soon(lambda: len(names(store)) >= len(sent))
     await third.stop()
     assert names(store) == sent
 

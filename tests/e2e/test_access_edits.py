@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tools.sentinel_up import Up, eventually
+from tests.tools.sentinel_up import Up
 from tests.tools.stack import ALLOWED, Load, governed, load
+from tests.tools.waiting import eventually
 
 AGENT = "edited-agent"
 EDITS = 16

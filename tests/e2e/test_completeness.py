@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.tools.sentinel_up import WAIT_SECONDS, Up, eventually
+from tests.tools.sentinel_up import WAIT_SECONDS, Up
 from tests.tools.stack import load
+from tests.tools.waiting import eventually
 
 CALLS = 5
 

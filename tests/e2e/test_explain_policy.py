@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.tools.sentinel_up import Up, eventually
+from tests.tools.sentinel_up import Up
+from tests.tools.waiting import eventually
 
 AGENT = "explained-agent"
 

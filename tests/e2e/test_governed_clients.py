@@ -14,8 +14,9 @@ import pytest
 import yaml
 from clients.modes import MODES, is_modern, run
 
-from tests.tools.sentinel_up import Up, eventually
+from tests.tools.sentinel_up import Up
 from tests.tools.stack import calls_by_trace, governed, recent, traceparent
+from tests.tools.waiting import eventually
 
 OPS = {"X-MCP-Agent-ID": "ops-agent"}
 FINANCE = {"X-MCP-Human-ID": "alice@example.com", "X-MCP-Agent-ID": "finance-agent"}

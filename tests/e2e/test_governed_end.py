@@ -3,7 +3,6 @@
 import signal
 from pathlib import Path
 
-from tests.tools.sentinel_up import eventually
 from tests.tools.stack import (
     ALLOWED,
     ask,
@@ -14,6 +13,7 @@ from tests.tools.stack import (
     started,
     stored,
 )
+from tests.tools.waiting import eventually
 
 CALLS = 50  # answered of each kind before Ctrl-C
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from clients.modes import MODES, run
 
-from tests.tools.sentinel_up import Up, eventually
+from tests.tools.sentinel_up import Up
 from tests.tools.stack import calls_by_trace, governed, recent, traceparent
+from tests.tools.waiting import eventually
 
 ECHO = {"action": "call_tool", "name": "echo", "arguments": {"text": "still here"}}
 REFUND = {"action": "call_tool", "name": "refund_invoice", "arguments": {"number": "INV-1001"}}

@@ -14,9 +14,10 @@ from joserfc.jwk import ECKey
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
 from tests.tools.forgeries import forged_tokens
 from tests.tools.oidc_provider import Provider, certify, provider
-from tests.tools.point_process import RunningPoint, running_point, until
+from tests.tools.point_process import RunningPoint, running_point
 from tests.tools.raw_http import RawResponse, exchange, get, post
 from tests.tools.recording_server import RecordingServer, recording
+from tests.tools.waiting import eventually
 
 AUDIENCE = "https://mcp.example/mcp"
 ACCESS = """\
@@ -78,7 +79,7 @@ def stack(issuer: Provider, hops: int = 0, **environ: str) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Stack]:
     with provider(AUDIENCE) as issuer, stack(issuer) as running:
-        until(lambda: running.point.token_keys()["ready"], "keys are fetched")
+        eventually(lambda: running.point.token_keys()["ready"], "keys are fetched")
         yield running
 
 
@@ -100,7 +101,8 @@ def test_the_token_says_who_calls(here: Stack) -> None:
         ["s-1"],
     ]
     assert seen.values("authorization") == [f"Bearer {token}"]
-    event = until(lambda: [c for c in here.point.calls() if c["subject_team_id"]], "an event")[0]
+    told = eventually(lambda: [c for c in here.point.calls() if c["subject_team_id"]], "an event")
+    event = told[0]
     assert (event["human_id"], event["agent_id"]) == ("alice", "ops")
     assert (event["matched_grant"], event["matched_session"]) == ("alice", "s-1")
 
@@ -130,7 +132,7 @@ def test_another_ones_session_does_not_count(here: Stack) -> None:
     def of_carol() -> list[dict[str, object]]:
         return [call for call in here.point.calls() if call["human_id"] == "carol"]
 
-    (event,) = until(of_carol, "an event")
+    (event,) = eventually(of_carol, "an event")
     assert "matched_session" not in event
 
 
@@ -212,7 +214,7 @@ def test_no_forgery_passes(here: Stack) -> None:
     curve = ECKey.generate_key("P-256", auto_kid=True)
     here.provider.published.append(curve)
     wanted = here.provider.sign(here.provider.claims(), alg="ES256", kid=curve.kid, key=curve)
-    until(lambda: here.reason(wanted) == "allowed", "the curve is known")
+    eventually(lambda: here.reason(wanted) == "allowed", "the curve is known")
     here.server.reset()
     forged = forged_tokens(here.provider.claims(), here.provider.signing, curve)
     answers = {name: here.reason(token) for name, token in forged.items()}
@@ -228,7 +230,7 @@ def test_no_token_is_ever_written_down(here: Stack) -> None:
     bad = here.provider.sign(here.provider.claims(exp=1))
     assert here.reason(good) == "allowed"
     assert here.reason(bad) == "invalid_token"
-    until(lambda: [c for c in here.point.calls() if c["session_id"] == "find-me"], "its event")
+    eventually(lambda: [c for c in here.point.calls() if c["session_id"] == "find-me"], "its event")
     written = b"".join(here.point.sent) + here.point.log.read_bytes()
     for spool in (here.envoy.folder / "spool").rglob("*"):
         written += spool.read_bytes() if spool.is_file() else b""
@@ -251,7 +253,7 @@ def test_keys_over_https_and_tls_in_front(tmp_path: Path) -> None:
     settings = {"SSL_CERT_FILE": str(files[0]), "JWKS_ALLOW_LOOPBACK_HTTP": "false"}
     with provider(AUDIENCE, files) as issuer, stack(issuer, 1, **settings) as here:
         token = issuer.sign(issuer.claims())
-        until(lambda: here.reason(token) == "allowed", "keys are fetched over https")
+        eventually(lambda: here.reason(token) == "allowed", "keys are fetched over https")
         answer = here.call(headers="X-Forwarded-Proto: https\r\n")
         (challenge,) = answer.values("www-authenticate")
         assert challenge == f"Bearer resource_metadata={METADATA}".replace("http:", "https:")
@@ -260,7 +262,7 @@ def test_keys_over_https_and_tls_in_front(tmp_path: Path) -> None:
 def test_keys_rotate_under_load() -> None:
     """The provider publishes a key, signs with it, withdraws the old one: no wrong answer."""
     with provider(AUDIENCE) as issuer, stack(issuer, JWKS_REFRESH_SECONDS="1") as here:
-        until(lambda: here.point.token_keys()["ready"], "keys are fetched")
+        eventually(lambda: here.point.token_keys()["ready"], "keys are fetched")
         tokens, answers, over = [issuer.token("ops", sub="alice")], [], threading.Event()
 
         def load() -> None:
@@ -273,16 +275,16 @@ def test_keys_rotate_under_load() -> None:
         try:
             old = issuer.signing
             new = issuer.publish()
-            until(lambda: here.point.token_keys()["keys"] == 2, "both keys are known")
+            eventually(lambda: here.point.token_keys()["keys"] == 2, "both keys are known")
             assert here.reason(tokens[0]) == "allowed"
             issuer.signing = new
             tokens.append(issuer.token("ops", sub="alice"))
             count = len(answers)
-            until(lambda: len(answers) > count + 50, "calls with the new key")
+            eventually(lambda: len(answers) > count + 50, "calls with the new key")
             issuer.withdraw(old)
-            until(lambda: here.point.token_keys()["keys"] == 1, "the old key is gone")
+            eventually(lambda: here.point.token_keys()["keys"] == 1, "the old key is gone")
             count = len(answers)
-            until(lambda: len(answers) > count + 50, "calls without the old key")
+            eventually(lambda: len(answers) > count + 50, "calls without the old key")
         finally:
             over.set()
             for caller in callers:
@@ -294,10 +296,10 @@ def test_keys_rotate_under_load() -> None:
 def test_an_unknown_key_is_looked_for() -> None:
     """A new key is known a moment later; a flood of unknown ones asks the provider little."""
     with provider(AUDIENCE) as issuer, stack(issuer, JWKS_COOLDOWN_SECONDS="1") as here:
-        until(lambda: here.point.token_keys()["ready"], "keys are fetched")
+        eventually(lambda: here.point.token_keys()["ready"], "keys are fetched")
         issuer.signing = issuer.publish()
         token = issuer.token("ops", sub="alice")
-        until(lambda: here.reason(token) == "allowed", "the new key is known")
+        eventually(lambda: here.reason(token) == "allowed", "the new key is known")
         before, began = issuer.fetched, time.monotonic()
         for number in range(200):
             assert here.reason(issuer.sign(issuer.claims(), kid=str(number))) == "invalid_token"
@@ -318,9 +320,9 @@ def test_a_provider_that_is_away() -> None:
             assert here.reason() == "missing_bearer_token"
             assert here.point.ask("/ready")[0] == 503
             issuer.start()
-            until(lambda: here.reason(token) == "allowed", "the provider is back")
+            eventually(lambda: here.reason(token) == "allowed", "the provider is back")
             issuer.stop()
-            until(lambda: here.point.token_keys()["fault"], "it is away again")
+            eventually(lambda: here.point.token_keys()["fault"], "it is away again")
             assert here.reason(token) == "allowed"
             assert here.reason(issuer.sign(issuer.claims())) == "allowed"
             assert here.point.ask("/ready")[0] == 200
@@ -331,7 +333,9 @@ def test_keys_grow_too_old() -> None:
     ages = {"JWKS_REFRESH_SECONDS": "1", "JWKS_MAX_AGE_SECONDS": "2"}
     with provider(AUDIENCE) as issuer, stack(issuer, **ages) as here:
         token = issuer.token("ops", sub="alice")
-        until(lambda: here.reason(token) == "allowed", "keys are fetched")
+        eventually(lambda: here.reason(token) == "allowed", "keys are fetched")
         issuer.stop()
-        until(lambda: here.reason(token) == "oauth_provider_unavailable", "the keys are too old")
+        eventually(
+            lambda: here.reason(token) == "oauth_provider_unavailable", "the keys are too old"
+        )
         assert here.point.ask("/ready")[0] == 503

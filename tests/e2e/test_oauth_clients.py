@@ -9,7 +9,8 @@ from clients.reference import reference_server
 
 from tests.tools.envoy_process import running_sidecar
 from tests.tools.oidc_provider import Provider, provider
-from tests.tools.point_process import running_point, until
+from tests.tools.point_process import running_point
+from tests.tools.waiting import eventually
 
 AUDIENCE = "https://mcp.example/mcp"
 ACCESS = """\
@@ -47,7 +48,7 @@ def url(issuer: Provider) -> Iterator[str]:
         access = ACCESS.format(issuer=issuer.issuer, audience=AUDIENCE)
         settings = {"JWKS_ALLOW_LOOPBACK_HTTP": "true"}
         point = opened.enter_context(running_point(envoy.folder, access, **settings))
-        until(lambda: point.token_keys()["ready"], "keys are fetched")
+        eventually(lambda: point.token_keys()["ready"], "keys are fetched")
         yield f"{envoy.url}/mcp"
 
 

@@ -21,7 +21,8 @@ import psutil
 from backend.cli.console import DENIED
 from backend.cli.guard import RUN_VARIABLE, members
 from backend.cli.ports import DEFAULT_BASE, Ports
-from tests.tools.sentinel_up import eventually, free_base
+from tests.tools.sentinel_up import free_base
+from tests.tools.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 INSTALL_SECONDS = 1200  # everything is downloaded where pip's cache is empty

@@ -16,8 +16,9 @@ import httpx2
 import pytest
 import yaml
 
-from tests.tools.sentinel_up import MODERN, WAIT_SECONDS, Up, eventually
+from tests.tools.sentinel_up import MODERN, WAIT_SECONDS, Up
 from tests.tools.stack import governed
+from tests.tools.waiting import eventually
 
 DEMO_ACCESS = Path(__file__).parents[2] / "backend" / "demo" / "access"
 LEGACY = "2025-11-25"

@@ -21,8 +21,9 @@ import psutil
 import pytest
 
 from tests.tools.raw_http import connection, exchange, get, post
-from tests.tools.sentinel_up import Up, eventually
+from tests.tools.sentinel_up import Up
 from tests.tools.stack import stored, traceparent
+from tests.tools.waiting import eventually
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"

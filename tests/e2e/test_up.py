@@ -13,7 +13,8 @@ import pytest
 
 from backend.cli.guard import members
 from backend.cli.ports import Ports
-from tests.tools.sentinel_up import SENTINEL, Up, eventually, free_base, sentinel
+from tests.tools.sentinel_up import SENTINEL, Up, free_base, sentinel
+from tests.tools.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.tools.sentinel_up import Up, eventually, free_base, sentinel
+from tests.tools.sentinel_up import Up, free_base, sentinel
+from tests.tools.waiting import eventually
 
 CALLS = 12
 DEMO_ACCESS = Path(__file__).parents[2] / "backend" / "demo" / "access"

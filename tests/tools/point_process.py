@@ -5,15 +5,16 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.tools.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30.0
@@ -53,15 +54,6 @@ class RunningPoint:
         return told
 
 
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Wait until `holds` returns something true, and return that."""
-    deadline = time.monotonic() + SECONDS
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.02)
-    return found
-
-
 @contextmanager
 def running_point(folder: Path, access: str, **environ: str) -> Iterator[RunningPoint]:
     """Run one until the block ends.
@@ -93,7 +85,7 @@ def running_point(folder: Path, access: str, **environ: str) -> Iterator[Running
         )
     try:
         point = RunningPoint(process, log, sent=sent)
-        point.metrics_port = until(lambda: _metrics_port(point), "the decision point runs")
+        point.metrics_port = eventually(lambda: _metrics_port(point), "the decision point runs")
         yield point
     finally:
         process.terminate()

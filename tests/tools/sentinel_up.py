@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,15 +32,6 @@ def free_base() -> int:
         except Conflict:
             continue
         return base
-
-
-def eventually(holds: Callable[[], Any], what: str) -> Any:
-    """Wait until `holds` returns something true, and return that."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        time.sleep(0.1)
-    return found
 
 
 def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,8 @@ from backend.adapters.kafka_log import KafkaLog
 from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
 from tests.tools.kafka_broker import KafkaBroker
-from tests.tools.stack_part import Part, free_ports
+from tests.tools.ports import free_port
+from tests.tools.stack_part import Part
 from tests.tools.tcp_proxy import TcpProxy
 
 TOPIC: Final = "mcp.events"
@@ -160,7 +161,7 @@ class SplitStack:
         self._opened.close()
 
     def _ingest(self) -> Part:
-        (port,) = free_ports(1)
+        port = free_port()
         self.to_ingest.target = port
         environ = self._log() | {"PORT": str(port), "INGEST_API_KEYS": INGEST_KEY}
         return self._backend("ingest", "ingest", f"http://127.0.0.1:{port}/ready", environ)
@@ -170,7 +171,7 @@ class SplitStack:
         return self._backend("processor", f"processor-{number}", "", environ)
 
     def _api(self) -> Part:
-        (port,) = free_ports(1)
+        port = free_port()
         environ = self._log() | {
             "PORT": str(port),
             "STORE_URL": self.store_url,
@@ -187,7 +188,7 @@ class SplitStack:
         }
 
     def _backend(self, target: str, name: str, ready: str, environ: Mapping[str, str]) -> Part:
-        (port,) = free_ports(1)
+        port = free_port()
         return Part(
             name=name,
             argv=("-m", "backend", "--target", target),
@@ -198,7 +199,7 @@ class SplitStack:
         )
 
     def _point(self, name: str, envoy: RunningEnvoy, settings: Mapping[str, str]) -> Part:
-        (port,) = free_ports(1)
+        port = free_port()
         environ = {
             "GATEWAY_NAME": name,
             "ACCESS_DIR": str(self.access),

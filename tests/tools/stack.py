@@ -4,7 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections import defaultdict
@@ -17,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.tools.sentinel_up import MODERN, WAIT_SECONDS, Up
+from tests.tools.waiting import soon
 
 ALLOWED = "allowed"
 WORKERS = 8
@@ -190,14 +190,6 @@ class Load:
         return Answered(
             trace_id, response.status, data["reason"], data["decision_id"], began, self.stage
         )
-
-
-async def soon(holds: Callable[[], bool], what: str) -> None:
-    """Let other tasks run until `holds`."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -129,12 +128,3 @@ def waiting(point: str) -> float:
     """
     held = ("mcp_gateway_events_spooled", "mcp_gateway_events_pending")
     return sum(abs(metric(point, name)) for name in held)
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.tools.ports import free_port
+
 START_SECONDS = 30
 STOP_SECONDS = 10
 
@@ -36,12 +38,6 @@ def reference_server(options: Sequence[str] = ()) -> Iterator[Running]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.tools.ports import free_port
+
 FOLDER = Path(__file__).parent
 SERVERS = ("python", "typescript-v1", "typescript-v2", "lenient-go")
 SECONDS = 60.0
@@ -46,7 +48,7 @@ def running(name: str, folder: Path) -> Iterator[Server]:
     Args:
         folder: where a program may be built.
     """
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(_command(name, port, folder), cwd=FOLDER, stderr=subprocess.DEVNULL)
     try:
         await_listening(process, ("127.0.0.1", port))
@@ -63,11 +65,6 @@ def _command(name: str, port: int, folder: Path) -> Sequence[str]:
         subprocess.run(("go", "build", "-o", built, "."), cwd=FOLDER / name, check=True)
         return (str(built), str(port))
     return ("node", "typescript/server.mjs", name.rpartition("-")[2], str(port))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def await_listening(process: subprocess.Popen[bytes], address: tuple[str, int] | str) -> None:

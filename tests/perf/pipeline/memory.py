@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.perf.pipeline.ingest import CONNECTIONS
-from tests.perf.pipeline.processes import KEY, child, until, usage
+from tests.perf.pipeline.processes import KEY, child, usage
 from tests.perf.pipeline.wirings import Stack, Wiring
+from tests.tools.waiting import eventually
 
 LONGEST_SECONDS = 24 * 3600.0
 LOOK_SECONDS = 0.5
@@ -33,9 +34,9 @@ def measure(wiring: Wiring, lines: Path, events: int) -> Memory:
             reading = threading.Thread(target=load.communicate)
             reading.start()
             patience = LONGEST_SECONDS, LOOK_SECONDS
-            until(lambda: stack.stored() >= events // 10, "a tenth is stored", *patience)
+            eventually(lambda: stack.stored() >= events // 10, "a tenth is stored", *patience)
             early = _held(stack)
-            until(lambda: stack.stored() >= events, "all is stored", *patience)
+            eventually(lambda: stack.stored() >= events, "all is stored", *patience)
             late = _held(stack)
             reading.join()
     return Memory(events, early, late)

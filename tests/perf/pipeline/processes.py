@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,9 @@ from typing import Any
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.tools.ports import free_ports
+from tests.tools.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 KEY = "bench-key-of-the-pipeline"
@@ -146,7 +148,7 @@ def service(
         process = subprocess.Popen(words, cwd=folder, env=everything, stdout=log, stderr=log)
     try:
         running = Service(target, process, said, ingest, api, metrics)
-        until(running.is_ready, f"{target} is ready")
+        eventually(running.is_ready, f"{target} is ready")
         yield running
     finally:
         end(process)
@@ -177,26 +179,6 @@ def run_child(module: str, *words: object) -> Any:
         if process.returncode:
             raise RuntimeError(f"{module} failed with {process.returncode}")
     return json.loads(printed)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def until(
-    holds: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, every: float = 0.05
-) -> None:
-    """Poll. Raises: RuntimeError."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(every)
 
 
 def end(process: "subprocess.Popen[Any]") -> None:

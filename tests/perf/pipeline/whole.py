@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.perf.pipeline.processes import KEY, child, per_million, run_child, until, usage
+from tests.perf.pipeline.processes import KEY, child, per_million, run_child, usage
 from tests.perf.pipeline.wirings import Stack, Wiring
+from tests.tools.waiting import eventually
 
 RATE = 1_000.0  # calls per second at which the delay is measured
 WINDOW = 30_000  # events on their way at the maximal rate
@@ -98,7 +99,7 @@ def _sustained(wiring: Wiring, stack: Stack, seconds: float) -> tuple[float, dic
         assert source.stdin
         charged = {"emitter": (source.pid,), **stack.charged}
         first = stack.stored()
-        until(lambda: stack.stored() > first, "events are stored")
+        eventually(lambda: stack.stored() > first, "events are stored")
         begin = time.monotonic()
         counted: tuple[float, int, dict[str, float]] | None = None
         while time.monotonic() - begin < seconds - 1:

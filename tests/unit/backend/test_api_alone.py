@@ -13,7 +13,8 @@ import pytest
 from backend import wiring
 from backend.settings import Settings
 from extauthz.core import config
-from tests.unit.backend.test_backend_process import ADMIN, KEYS, free_ports, ready
+from tests.tools.ports import free_ports
+from tests.unit.backend.test_backend_process import ADMIN, KEYS, ready
 
 WARNING = "edits of custom resources are not recorded; set EVENT_LOG_URL"
 

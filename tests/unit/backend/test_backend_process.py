@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,18 +17,11 @@ import pytest
 from backend import wiring
 from backend.settings import Settings
 from extauthz.core import config
+from tests.tools.ports import free_ports
 
 KEYS = {"ADMIN_API_KEYS": "admin", "INGEST_API_KEYS": "ingest"}
 INGEST, ADMIN = {"x-api-key": "ingest"}, {"x-api-key": "admin"}
 PATIENCE_SECONDS = 60
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The processor between a real log and a real store: exactly once, whatever fails."""
 
 import asyncio
+import math
 import sqlite3
 import threading
 import time
@@ -25,6 +26,7 @@ from backend.processor.processor import Processor
 from backend.queries import EventFilter
 from extauthz.core.errors import Conflict, Invalid, Retryable
 from tests.tools.event_ids import id_of, name_of
+from tests.tools.waiting import soon
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
@@ -300,6 +302,45 @@ async def test_lag_and_pause_show_while_the_store_is_away(
     assert ids(store) == ["a", "b"]
 
 
+class FarLog:
+    """A real log, of which nobody can tell where it ends while it is away."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log, self._consumer, self.away = log, log.consumer("g"), True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log if hasattr(self._log, name) else self._consumer, name)
+
+    def consumer(self, group: str) -> "FarLog":
+        return self
+
+    async def lag(self) -> int:
+        if self.away:
+            raise Retryable("the log is away")
+        return await self._consumer.lag()
+
+    async def start(self, ownership: Any) -> None:
+        await self._consumer.start(ownership)
+
+    async def stop(self) -> None:
+        await self._consumer.stop()
+
+
+async def test_a_lag_that_cannot_be_read_is_no_number(
+    log: SqliteLog, store: ClickHouseStore
+) -> None:
+    """A figure of before would pass for the present one, and an alarm on it would be silent."""
+    registry, stop = new_registry(), asyncio.Event()
+    far: Any = FarLog(log)
+    running = asyncio.create_task(processor(far, store, registry).run(stop, lambda: None))
+    while not math.isnan(registry.get_sample_value("processor_lag_records") or 0):
+        await asyncio.sleep(0.01)
+    far.away = False
+    await until_sampled(registry, "processor_lag_records", 0)
+    stop.set()
+    await running
+
+
 async def until_sampled(registry: CollectorRegistry, name: str, value: float) -> None:
     while registry.get_sample_value(name) != value:
         await asyncio.sleep(0.01)
@@ -426,11 +467,6 @@ class WatchedConsumer:
         await self._consumer.commit(positions)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
-
-
 async def test_one_batch_is_fetched_ahead_and_no_more(
     log: SqliteLog, store: ClickHouseStore
 ) -> None:
@@ -440,7 +476,7 @@ async def test_one_batch_is_fetched_ahead_and_no_more(
     watched, blocked, stop = WatchedLog(log), BlockedStore(store), asyncio.Event()
     one = processor(watched, blocked, new_registry())  # type: ignore[arg-type]
     running = asyncio.create_task(one.run(stop, lambda: None))
-    await until(lambda: watched.fetched >= 6)
+    await soon(lambda: watched.fetched >= 6)
     await asyncio.sleep(0.3)  # longer than a wait for records
     assert watched.fetched == 6
     blocked.may_end.set()
@@ -455,7 +491,7 @@ async def test_revocation_waits_for_the_insert(log: SqliteLog, store: ClickHouse
     blocked = BlockedStore(store)
     one = processor(log, blocked, new_registry())  # type: ignore[arg-type]
     running = asyncio.create_task(one.run(asyncio.Event(), lambda: None))
-    await until(blocked.begun.is_set)
+    await soon(blocked.begun.is_set)
     leaving = asyncio.create_task(one.revoked())
     await asyncio.sleep(0.05)
     assert not leaving.done()
@@ -495,7 +531,7 @@ async def test_a_cancelled_run_ends_its_insert(log: SqliteLog, store: ClickHouse
     blocked = BlockedStore(store)
     one = processor(log, blocked, new_registry())  # type: ignore[arg-type]
     running = asyncio.create_task(one.run(asyncio.Event(), lambda: None))
-    await until(blocked.begun.is_set)
+    await soon(blocked.begun.is_set)
     running.cancel()
     await asyncio.wait([running], timeout=0.05)
     assert not running.done()
@@ -530,7 +566,7 @@ async def test_what_others_have_is_left_to_them(log: SqliteLog, store: ClickHous
     await log.append([Message(envelope("a"))])
     one = processor(watched, store, new_registry())  # type: ignore[arg-type]
     running = asyncio.create_task(one.run(stop, lambda: None))
-    await until(lambda: not watched.confirmed)
+    await soon(lambda: not watched.confirmed)
     running.cancel()
     await asyncio.wait([running])
     assert ids(store) == []

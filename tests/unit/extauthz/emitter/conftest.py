@@ -157,15 +157,3 @@ def record() -> Callable[..., Awaitable[Decision]]:
         return recorded
 
     return call
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """Wait until something holds; ten seconds mean never."""
-
-    async def wait(holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not holds():
-                await asyncio.sleep(0.005)
-
-    return wait

@@ -10,6 +10,7 @@ import pytest
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.emitter.journal import read_journal
+from tests.tools.waiting import soon
 
 FOREVER = 3600.0
 
@@ -114,7 +115,7 @@ async def test_call_that_is_not_on_disk_is_denied(
     assert ingest.of("audit.gap") == []
 
 
-async def test_call_without_room_is_denied(ingest, durable, record, options, eventually) -> None:
+async def test_call_without_room_is_denied(ingest, durable, record, options) -> None:
     """Spool and memory full: the denial itself is told as a gap."""
     ingest.behaviour = 503
     async with durable(
@@ -124,10 +125,10 @@ async def test_call_without_room_is_denied(ingest, durable, record, options, eve
             while (await record(emitter)).allowed:
                 pass
         ingest.behaviour = "accept"
-        await eventually(lambda: ingest.of("audit.gap"))
+        await soon(lambda: ingest.of("audit.gap"))
         assert (await record(emitter)).allowed
         start = emitter.gateway_start
-        await eventually(lambda: not emitter.counts().pending and not emitter.counts().spooled)
+        await soon(lambda: not emitter.counts().pending and not emitter.counts().spooled)
         counts = emitter.counts()
     ingest.check_accounts({start: counts.offered})
     assert {gap["cause"] for gap in ingest.of("audit.gap")} == {"queue_full"}
@@ -143,9 +144,7 @@ async def test_call_that_cannot_be_written_is_denied(durable, options) -> None:
         assert emitter.counts().faults == 1
 
 
-async def test_nothing_leaves_before_it_is_on_disk(
-    ingest, durable, record, eventually, monkeypatch
-) -> None:
+async def test_nothing_leaves_before_it_is_on_disk(ingest, durable, record, monkeypatch) -> None:
     """An event that is sent says what was answered, however slow the disk."""
     disk, may_fail = FullDisk(monkeypatch), asyncio.Event()
     loop, sync = asyncio.get_running_loop(), disk._sync
@@ -157,7 +156,7 @@ async def test_nothing_leaves_before_it_is_on_disk(
     monkeypatch.setattr(os, "fdatasync", slow)
     async with durable() as emitter:
         call = asyncio.create_task(record(emitter, effect="deny"))
-        await eventually(lambda: ingest.of("gateway.start"))
+        await soon(lambda: ingest.of("gateway.start"))
         await asyncio.sleep(0.05)
         assert ingest.of("mcp.request") == []
         may_fail.set()

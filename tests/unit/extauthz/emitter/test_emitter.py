@@ -8,6 +8,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.events import Cause, Outcome
 from extauthz.emitter import EmitterOptions
 from extauthz.emitter.counts import CAUSES
+from tests.tools.waiting import soon
 
 OUTCOME = Outcome(200, 12.3456, 100, 2000, "DC")
 FOREVER = 3600.0
@@ -25,12 +26,12 @@ def payload_of(event: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-async def test_call_and_outcome_are_one_event(ingest, running, record, eventually) -> None:
+async def test_call_and_outcome_are_one_event(ingest, running, record) -> None:
     """One mcp.request carries decision, outcome, gateway and sequence; its id is the decision's."""
     async with running(completion_wait_seconds=FOREVER) as emitter:
         decision = await record(emitter)
         emitter.outcome(decision.id, OUTCOME)
-        await eventually(lambda: ingest.of("mcp.request"))
+        await soon(lambda: ingest.of("mcp.request"))
         [event] = [one for one in ingest.received if one["event_type"] == "mcp.request"]
         assert event["event_id"] == event["payload"]["decision_id"] == decision.id
         assert event["source"] == "mcp-proxy"
@@ -54,14 +55,14 @@ async def test_call_and_outcome_are_one_event(ingest, running, record, eventuall
     assert ingest.of("mcp.response") == []
 
 
-async def test_late_outcome_follows_as_response(ingest, running, record, eventually) -> None:
+async def test_late_outcome_follows_as_response(ingest, running, record) -> None:
     """A call that still runs is sent without outcome; the outcome names its decision."""
     async with running() as emitter:
         decision = await record(emitter)
-        await eventually(lambda: ingest.of("mcp.request"))
+        await soon(lambda: ingest.of("mcp.request"))
         assert "status" not in ingest.of("mcp.request")[0]
         emitter.outcome(decision.id, OUTCOME)
-        await eventually(lambda: ingest.of("mcp.response"))
+        await soon(lambda: ingest.of("mcp.response"))
         assert emitter.counts().late == 1
     [response] = ingest.of("mcp.response")
     assert (
@@ -99,11 +100,11 @@ async def test_running_calls_are_counted(running, record) -> None:
         assert emitter.counts().running == 2
 
 
-async def test_denial_waits_for_no_outcome(ingest, running, record, eventually) -> None:
+async def test_denial_waits_for_no_outcome(ingest, running, record) -> None:
     """It leaves while an allowed call would still wait."""
     async with running(completion_wait_seconds=FOREVER) as emitter:
         await record(emitter, effect="deny")
-        await eventually(lambda: ingest.of("mcp.request"))
+        await soon(lambda: ingest.of("mcp.request"))
         await record(emitter)
         await asyncio.sleep(0.05)
         assert len(ingest.of("mcp.request")) == 1
@@ -138,11 +139,11 @@ async def test_key_and_format_go_with_each_batch(ingest, running) -> None:
     assert ingest.headers["Content-Type"] == "application/x-ndjson"
 
 
-async def test_start_and_heartbeat_tell_of_the_gateway(ingest, running, record, eventually) -> None:
+async def test_start_and_heartbeat_tell_of_the_gateway(ingest, running, record) -> None:
     """gateway.start is the first event; heartbeats carry counts."""
     async with running(heartbeat_seconds=0.05, versions={"sentinel": "1.2"}) as emitter:
         await record(emitter)
-        await eventually(lambda: len(ingest.of("gateway.heartbeat")) >= 2)
+        await soon(lambda: len(ingest.of("gateway.heartbeat")) >= 2)
         start = emitter.gateway_start
     assert (
         ingest.received[0]["payload"].items()
@@ -161,25 +162,23 @@ async def test_start_and_heartbeat_tell_of_the_gateway(ingest, running, record, 
 
 
 @pytest.mark.parametrize("behaviour", [500, 503, 429, 404, 200, 302, 401, 403, "stall", "die"])
-async def test_outage_goes_through_the_spool(
-    behaviour, ingest, running, record, eventually, log
-) -> None:
+async def test_outage_goes_through_the_spool(behaviour, ingest, running, record, log) -> None:
     """Nothing is lost, order holds, only what may have arrived is marked; the key is not logged."""
     log.set_level(logging.DEBUG)
     ingest.behaviour = behaviour
     async with running(request_timeout_seconds=0.2) as emitter:
         for _ in range(20):
             await record(emitter)
-        await eventually(lambda: emitter.counts().spooled == 21)
+        await soon(lambda: emitter.counts().spooled == 21)
         for _ in range(20):
             await record(emitter)
-        await eventually(lambda: emitter.counts().spooled == 41)
+        await soon(lambda: emitter.counts().spooled == 41)
         assert emitter.counts().away or behaviour == "stall"
         assert adds_up(emitter.counts())
         ingest.behaviour = "accept"
         before = len(ingest.received)
-        await eventually(lambda: emitter.counts().sent == 41)
-        await eventually(lambda: emitter.counts().spooled == 0)
+        await soon(lambda: emitter.counts().sent == 41)
+        await soon(lambda: emitter.counts().spooled == 0)
         counts, start = emitter.counts(), emitter.gateway_start
     assert adds_up(counts)
     assert counts.dropped == dict.fromkeys(CAUSES, 0)
@@ -195,11 +194,11 @@ async def test_outage_goes_through_the_spool(
     assert "s3cret-key" not in log.text
 
 
-async def test_unreachable_ingest_marks_nothing(options, running, record, eventually) -> None:
+async def test_unreachable_ingest_marks_nothing(options, running, record) -> None:
     """A connection that was never made cannot have delivered."""
     async with running(ingest_url="http://127.0.0.1:1/events", stop_seconds=1) as emitter:
         await record(emitter)
-        await eventually(lambda: emitter.counts().spooled == 2)
+        await soon(lambda: emitter.counts().spooled == 2)
         assert emitter.counts().away
 
 
@@ -219,7 +218,7 @@ async def test_stop_while_ingest_is_away_spools_for_the_next_start(
     async with running() as emitter:
         assert emitter.counts().recovered == 31
         second = emitter.gateway_start
-        await eventually(lambda: emitter.counts().sent == 32)
+        await soon(lambda: emitter.counts().sent == 32)
         assert adds_up(emitter.counts())
     ingest.check_accounts({first: 31, second: 1})
     assert ingest.of("audit.gap") == []
@@ -260,12 +259,12 @@ async def test_refused_event_is_found_and_told(
         for place in range(40):
             await record(emitter, path="/poison" if place == 17 else "/mcp")
         if away_first:
-            await eventually(lambda: emitter.counts().spooled >= 41)
+            await soon(lambda: emitter.counts().spooled >= 41)
             ingest.behaviour = "accept"
-        await eventually(lambda: ingest.of("audit.gap"))
+        await soon(lambda: ingest.of("audit.gap"))
         assert emitter.counts().dropped[Cause.REFUSED] == 1
         start = emitter.gateway_start
-        await eventually(lambda: len(ingest.of("gateway.heartbeat")) >= 2)
+        await soon(lambda: len(ingest.of("gateway.heartbeat")) >= 2)
     async with running():  # which has nothing to add
         pass
     [gap] = ingest.of("audit.gap")
@@ -275,22 +274,22 @@ async def test_refused_event_is_found_and_told(
     ingest.check_accounts({start: max(payload["sequence"] for payload in mine)})
 
 
-async def test_refused_gap_does_not_spin(ingest, running, record, eventually) -> None:
+async def test_refused_gap_does_not_spin(ingest, running, record) -> None:
     """An ingest that takes no gap is asked at heartbeats only, and told all once it does."""
     ingest.poison = b"o"  # stands in every event
     async with running(heartbeat_seconds=0.1) as emitter:
         for _ in range(4):
             await record(emitter)
-        await eventually(lambda: emitter.counts().dropped[Cause.REFUSED] >= 11)
+        await soon(lambda: emitter.counts().dropped[Cause.REFUSED] >= 11)
         beats = (emitter.counts().offered - 5) // 2  # a heartbeat and a gap each
         assert ingest.requests <= 15 + 3 * (beats + 1)
         ingest.poison = b""
-        await eventually(lambda: ingest.of("audit.gap"))
+        await soon(lambda: ingest.of("audit.gap"))
         start = emitter.gateway_start
     ingest.check_accounts({start: max(e["payload"]["sequence"] for e in ingest.received)})
 
 
-async def test_full_memory_and_spool_count_every_drop(ingest, running, record, eventually) -> None:
+async def test_full_memory_and_spool_count_every_drop(ingest, running, record) -> None:
     """Offered = received + told as gaps, to the event; gaps claim nothing that was received."""
     ingest.behaviour = 503
     async with running(
@@ -307,8 +306,8 @@ async def test_full_memory_and_spool_count_every_drop(ingest, running, record, e
         assert counts.spool_bytes <= 16 * 4096
         assert counts.faults > 0
         ingest.behaviour = "accept"
-        await eventually(lambda: ingest.of("audit.gap"))
-        await eventually(lambda: not emitter.counts().pending and not emitter.counts().spooled)
+        await soon(lambda: ingest.of("audit.gap"))
+        await soon(lambda: not emitter.counts().pending and not emitter.counts().spooled)
         counts, start = emitter.counts(), emitter.gateway_start
     assert adds_up(counts)
     ingest.check_accounts({start: counts.offered})
@@ -318,16 +317,16 @@ async def test_full_memory_and_spool_count_every_drop(ingest, running, record, e
     assert {gap["cause"] for gap in ingest.of("audit.gap")} == {"queue_full"}
 
 
-async def test_event_that_is_no_json_is_told(ingest, running, eventually) -> None:
+async def test_event_that_is_no_json_is_told(ingest, running) -> None:
     """A bug elsewhere costs that event, with a gap, and no other."""
     async with running(heartbeat_seconds=0.05) as emitter:
         emitter.offer("mcp.request", {"path": "\ud800"})
-        await eventually(lambda: ingest.of("audit.gap"))
+        await soon(lambda: ingest.of("audit.gap"))
         assert emitter.counts().dropped[Cause.UNENCODABLE] == 1
     assert ingest.of("audit.gap")[0].items() >= {"first": 2, "cause": "unencodable"}.items()
 
 
-async def test_damaged_files_are_counted_and_told(ingest, running, options, eventually) -> None:
+async def test_damaged_files_are_counted_and_told(ingest, running, options) -> None:
     """A garbage mark does not keep the process from starting."""
     async with running() as emitter:
         first = emitter.gateway_start

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from extauthz.emitter.mark import MarkReading, read_mark
+from tests.tools.waiting import soon
 
 ROOT = Path(__file__).parents[4]
 CHILD = Path(__file__).with_name("emitter_child.py")
@@ -79,7 +80,7 @@ async def test_killed_process_leaves_no_unexplained_hole(lives, ingest, options)
     ingest.check_accounts(taken)
 
 
-async def test_what_was_spooled_survives_the_kill(ingest, options, eventually) -> None:
+async def test_what_was_spooled_survives_the_kill(ingest, options) -> None:
     """With ingest away a kill costs the last moments, not what had reached the disk."""
     ingest.behaviour = 500
     child = await spawn(options, 300)
@@ -91,7 +92,7 @@ async def test_what_was_spooled_survives_the_kill(ingest, options, eventually) -
         reading = read_mark(options["spool_folder"] / "mark")
         return reading.settled if reading else 0
 
-    await eventually(lambda: settled() > 300)
+    await soon(lambda: settled() > 300)
     safe = settled()
     child.kill()
     await child.wait()

@@ -21,6 +21,7 @@ from extauthz.emitter.options import EmitterOptions
 from extauthz.undecided.events import Place, Writer
 from extauthz.undecided.lines import read_line
 from extauthz.undecided.position import Loss
+from tests.tools.waiting import soon
 
 TEXT = (Path(__file__).parents[4] / "docs/events.md").read_text()
 ENDED = {"status", "latency_ms", "bytes_in", "bytes_out", "response_flags"}
@@ -48,7 +49,7 @@ def told(heading: str, column: str = "member") -> set[str]:
 COMMON = told("In every payload of a gateway")
 
 
-async def test_members_of_the_emitters_events(ingest, running, record, eventually) -> None:
+async def test_members_of_the_emitters_events(ingest, running, record) -> None:
     """What the emitter sends has the members of its section, those that are optional included."""
     found: dict[str, set[str]] = {}
     for _ in range(2):  # the second start tells of the first
@@ -57,7 +58,7 @@ async def test_members_of_the_emitters_events(ingest, running, record, eventuall
             if not found:
                 ingest.poison = b'"mcp.request"'  # refused, so that a gap tells of it
                 await record(emitter)
-            await eventually(lambda: ingest.of("audit.gap") and ingest.of("gateway.heartbeat"))
+            await soon(lambda: ingest.of("audit.gap") and ingest.of("gateway.heartbeat"))
         found = {kind: set().union(*ingest.of(kind)) for kind in EventType if ingest.of(kind)}
     assert found.pop(EventType.AUDIT_GAP) - COMMON == told("audit.gap")
     assert found.pop(EventType.RESPONSE) - COMMON == told("mcp.response")

@@ -24,6 +24,7 @@ from extauthz.core.tokens import KeySet
 from extauthz.jwks import Fetch, KeyCollector, KeyOptions, KeyRing
 from extauthz.jwks.fetch import MAX_DOCUMENT_BYTES, fetch_keys, open_session
 from extauthz.keyed import KeyedPolicies
+from tests.tools.waiting import soon
 
 ONE, OTHER = (RSAKey.generate_key(2048, {"kid": kid}) for kid in ("one", "other"))
 NOW = 1_800_000_000.0
@@ -229,12 +230,6 @@ async def fetching(ring: KeyRing[Identity]) -> AsyncIterator[None]:
             await task
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 def token(key: RSAKey, issuer: str, audience: str = "aud") -> str:
     claims = {"iss": issuer, "aud": audience, "exp": NOW + 60, "sub": "alice"}
     return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
@@ -273,7 +268,7 @@ class TestRing:
             assert KeyedPolicies(policies, ring).current is policies.current
             policies.run(policy_of("https://login.example", jwks_url=f"{site.url}/jwks"))
             assert not ring.is_ready
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
         assert ring.size == 1
 
     async def test_rotation(self, site: Site) -> None:
@@ -282,14 +277,14 @@ class TestRing:
         policies = Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks"))
         ring = a_ring(policies, refresh_seconds=0.02)
         async with fetching(ring):
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             assert is_valid(ring, token(ONE, "https://i"))
             site.put_keys(ONE, OTHER)
-            await until(lambda: ring.size == 2)
+            await soon(lambda: ring.size == 2)
             assert is_valid(ring, token(ONE, "https://i"))
             assert is_valid(ring, token(OTHER, "https://i"))
             site.put_keys(OTHER)
-            await until(lambda: ring.size == 1)
+            await soon(lambda: ring.size == 1)
             assert not is_valid(ring, token(ONE, "https://i"))
             assert is_valid(ring, token(OTHER, "https://i"))
         assert ring.fetches[Fetch.CHANGED] == 3
@@ -300,11 +295,11 @@ class TestRing:
         policies = Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks"))
         ring = a_ring(policies, refresh_seconds=0.02)
         async with fetching(ring):
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             keyed = KeyedPolicies(policies, ring)
             tokens = keyed.current.tokens
             assert tokens
-            await until(lambda: ring.fetches[Fetch.UNCHANGED] > 2)
+            await soon(lambda: ring.fetches[Fetch.UNCHANGED] > 2)
             policies.current = replace(policies.current, confirmed_at=NOW + 1)
             assert keyed.current.tokens is tokens
             assert keyed.current.confirmed_at == NOW + 1
@@ -316,14 +311,14 @@ class TestRing:
         policies = Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks"))
         ring = a_ring(policies)
         async with fetching(ring):
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             site.put_keys(ONE, OTHER)
             assert not is_valid(ring, token(OTHER, "https://i"))
-            await until(lambda: is_valid(ring, token(OTHER, "https://i")))
+            await soon(lambda: is_valid(ring, token(OTHER, "https://i")))
             assert len(site.asked) == 2
         patient = a_ring(policies, cooldown_seconds=3600.0)
         async with fetching(patient):
-            await until(lambda: patient.is_ready)
+            await soon(lambda: patient.is_ready)
             stranger = RSAKey.generate_key(2048, {"kid": "stranger"})
             for _ in range(50):
                 assert not is_valid(patient, token(stranger, "https://i"))
@@ -337,13 +332,13 @@ class TestRing:
         options = KeyOptions(0.02, 0.02, 100.0, allow_loopback_http=True)
         ring = KeyRing(policies.rules, options, lambda: times[0])
         async with fetching(ring):
-            await until(lambda: ring.fetches[Fetch.FAILURE] > 1)
+            await soon(lambda: ring.fetches[Fetch.FAILURE] > 1)
             assert not ring.is_ready
             site.put_keys(ONE)
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             assert ring.fault == ""
             site.answers.clear()
-            await until(lambda: ring.fault)
+            await soon(lambda: ring.fault)
             assert is_valid(ring, token(ONE, "https://i"))
             told = ring.describe()
             assert told
@@ -358,14 +353,14 @@ class TestRing:
         policies = Policies(policy_of("https://i", jwks_url=f"{site.url}/jwks"))
         ring = a_ring(policies)
         async with fetching(ring):
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             policies.run(policy_of("https://i", "new", f"{site.url}/jwks"))
             assert ring.is_ready
             assert not is_valid(ring, token(ONE, "https://i"))
             assert is_valid(ring, token(ONE, "https://i", "new"))
             policies.run(policy_of("https://o", "new", f"{site.url}/other"))
             assert not ring.is_ready
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
             assert is_valid(ring, token(OTHER, "https://o", "new"))
         assert site.asked == ["/jwks", "/other"]
 
@@ -376,7 +371,7 @@ class TestRing:
         registry = CollectorRegistry()
         registry.register(KeyCollector(ring, "mcp_gateway"))
         async with fetching(ring):
-            await until(lambda: ring.is_ready)
+            await soon(lambda: ring.is_ready)
         text = generate_latest(registry).decode()
         assert "mcp_gateway_token_keys 1.0" in text
         assert "mcp_gateway_token_keys_fetched_timestamp_seconds 1.8e+09" in text

@@ -5,13 +5,13 @@ from typing import Final
 
 from extauthz.undecided import OpenCalls
 from extauthz.undecided.lines import UndecidedRequest
+from tests.tools.waiting import soon
 from tests.unit.extauthz.undecided import test_undecided_tail as undecided
 from tests.unit.extauthz.undecided.test_undecided_tail import (
     Calls,
     Ingest,
     assert_countable,
     following,
-    until,
     write,
 )
 
@@ -32,14 +32,14 @@ async def test_a_crash_numbers_nothing_anew(path: Path, ingest: Ingest) -> None:
     ingest.status = 503
     write(path, 1, 2, 3)
     async with following(path, ingest, OneDecided(Calls(), 10)):
-        await until(lambda: ingest.asked)
+        await soon(lambda: ingest.asked)
         before = bookmark.read_bytes()
         ingest.status = 202
-        await until(lambda: len(ingest.events) == 2)
+        await soon(lambda: len(ingest.events) == 2)
     bookmark.write_bytes(before)
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 4)
+        await soon(lambda: len(ingest.events) == 4)
         write(path, 4)
-        await until(lambda: len(ingest.events) == 5)
+        await soon(lambda: len(ingest.events) == 5)
     assert [p["request_id"] for p in ingest.payloads()] == ["r-2", "r-3", "r-4"]
     assert_countable(ingest)

@@ -1,10 +1,9 @@
 """The undecided log followed: a real file, a real ingest, ends of every kind."""
 
-import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.emitter import EmitterOptions
 from extauthz.undecided import OpenCalls, Tail
+from tests.tools.waiting import soon
 
 FACTS = PolicyFacts(server="demo", namespace="home", cluster="c", team_id="t")
 TRACE = "a" * 32
@@ -144,12 +144,6 @@ async def following(
         await tail.stop(5)
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
 def assert_countable(ingest: Ingest) -> None:
     """In each log, sequences have no holes but those that a gap names."""
     logs: dict[str, set[int]] = {}
@@ -167,8 +161,8 @@ async def test_one_line_is_one_event(path: Path, ingest: Ingest) -> None:
     """With all that Envoy knew, and nothing that was not decided."""
     write(path, 1, path="/mcp?token=hush")
     async with following(path, ingest) as tail:
-        await until(lambda: ingest.events)
-        await until(lambda: tail.sent == {"request_too_large": 1})
+        await soon(lambda: ingest.events)
+        await soon(lambda: tail.sent == {"request_too_large": 1})
     (event,) = ingest.events
     payload = event["payload"]
     assert payload == {
@@ -210,7 +204,7 @@ async def test_an_unreadable_line_is_an_event(path: Path, ingest: Ingest) -> Non
         )
     write(path, 2)
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 8)
+        await soon(lambda: len(ingest.events) == 8)
     reasons = [(p["reason"], p.get("unreadable", False)) for p in ingest.payloads()]
     assert reasons[1:-1] == [("gateway_error", True)] * 6
     assert {event["timestamp"] for event in ingest.events} == {LINE["time"]}
@@ -221,12 +215,12 @@ async def test_it_goes_on_where_it_stopped(path: Path, ingest: Ingest) -> None:
     """A restart sends what came meanwhile, and nothing twice."""
     write(path, *range(3))
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 3)
+        await soon(lambda: len(ingest.events) == 3)
     write(path, *range(3, 5))
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 5)
+        await soon(lambda: len(ingest.events) == 5)
         write(path, 5)
-        await until(lambda: len(ingest.events) == 6)
+        await soon(lambda: len(ingest.events) == 6)
     assert [p["request_id"] for p in ingest.payloads()] == [f"r-{n}" for n in range(6)]
     assert [e.get("resent", False) for e in ingest.events] == [True] * 5 + [False]
     assert_countable(ingest)
@@ -236,10 +230,10 @@ async def test_a_lost_answer_makes_no_second_event(path: Path, ingest: Ingest) -
     """Without its position it offers all again: the same ids, marked as resent."""
     write(path, *range(300))
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 300)
+        await soon(lambda: len(ingest.events) == 300)
     (path.parent / "undecided.position").unlink()
     async with following(path, ingest):
-        await until(lambda: len(ingest.events) == 600)
+        await soon(lambda: len(ingest.events) == 600)
     assert len(ingest.stored) == 300
     assert_countable(ingest)
 
@@ -256,12 +250,12 @@ async def test_a_refused_event_is_a_gap(path: Path, ingest: Ingest) -> None:
     ingest.poison = '"r-2"'
     write(path, *range(4))
     async with following(path, ingest) as tail:
-        await until(lambda: ingest.payloads("audit.gap"))
+        await soon(lambda: ingest.payloads("audit.gap"))
         (gap,) = ingest.payloads("audit.gap")
         assert (gap["first"], gap["last"], gap["count"], gap["cause"]) == (3, 3, 1, "refused")
         ingest.poison = "audit.gap"
         write(path, 4)
-        await until(lambda: len(ingest.payloads()) == 4)
+        await soon(lambda: len(ingest.payloads()) == 4)
         assert tail.dropped == {"refused": 1}
     assert_countable(ingest)
 
@@ -271,10 +265,10 @@ async def test_a_refused_gap_does_not_spin(path: Path, ingest: Ingest) -> None:
     ingest.poison = "payload"
     write(path, 1)
     async with following(path, ingest) as tail:
-        await until(lambda: ingest.asked == 2)
+        await soon(lambda: ingest.asked == 2)
         ingest.poison = ""
         write(path, 2)
-        await until(lambda: ingest.events)
+        await soon(lambda: ingest.events)
         assert tail.dropped == {"refused": 1}
     assert ingest.asked == 3
 
@@ -286,10 +280,10 @@ async def test_the_oldest_are_dropped_when_ingest_is_away(path: Path, ingest: In
         for round_ in range(4):
             write(path, *range(round_ * 1000, round_ * 1000 + 1000))
             before = tail.dropped.total()
-            await until(lambda: tail.dropped.total() > before)  # noqa: B023
+            await soon(lambda: tail.dropped.total() > before)  # noqa: B023
     ingest.status = 202
     async with following(path, ingest, most=200_000):
-        await until(lambda: ingest.payloads() and ingest.payloads()[-1]["request_id"] == "r-3999")
+        await soon(lambda: ingest.payloads() and ingest.payloads()[-1]["request_id"] == "r-3999")
     (gap,) = ingest.payloads("audit.gap")
     assert gap["cause"] == "undecided_overflow"
     assert gap["count"] + len(ingest.payloads()) == 4000
@@ -300,11 +294,11 @@ async def test_a_cut_file_is_told(path: Path, ingest: Ingest) -> None:
     """The gap has no extent, for nobody knows what stood there; the new lines come."""
     write(path, 1, 2)
     async with following(path, ingest) as tail:
-        await until(lambda: len(ingest.events) == 2)
+        await soon(lambda: len(ingest.events) == 2)
         os.truncate(path, 0)
-        await until(lambda: ingest.payloads("audit.gap"))
+        await soon(lambda: ingest.payloads("audit.gap"))
         write(path, 3)
-        await until(lambda: len(ingest.payloads()) == 3)
+        await soon(lambda: len(ingest.payloads()) == 3)
         assert tail.dropped == {"undecided_replaced": 1}
     (gap,) = ingest.payloads("audit.gap")
     first = ingest.payloads()[0]
@@ -317,11 +311,11 @@ async def test_a_renamed_file_loses_nothing(path: Path, ingest: Ingest) -> None:
     """Rotation from outside is no gap."""
     async with following(path, ingest):
         write(path, 1)
-        await until(lambda: len(ingest.events) == 1)
+        await soon(lambda: len(ingest.events) == 1)
         moved = path.rename(path.with_suffix(".1"))
         write(moved, 2)
         write(path, 3)
-        await until(lambda: len(ingest.events) == 3)
+        await soon(lambda: len(ingest.events) == 3)
     assert [p["request_id"] for p in ingest.payloads()] == ["r-1", "r-2", "r-3"]
     assert_countable(ingest)
 
@@ -337,12 +331,12 @@ async def test_a_decided_call_has_one_event(path: Path, ingest: Ingest) -> None:
     ingest.status = 503
     async with following(path, ingest, audit, most=20_000) as tail:
         write(path, 1, 2, 3, status=503)
-        await until(lambda: ingest.asked > 1)
+        await soon(lambda: ingest.asked > 1)
         ingest.status = 202
-        await until(lambda: len(ingest.events) == 2)
+        await soon(lambda: len(ingest.events) == 2)
         write(path, 2)
-        await until(lambda: len(ingest.events) == 3)
-        await until(lambda: tail.sent.total() == 3)
+        await soon(lambda: len(ingest.events) == 3)
+        await soon(lambda: tail.sent.total() == 3)
     assert calls.outcomes == [("d-r-3", 200), ("d-r-2", 503)]
     assert [p["request_id"] for p in ingest.payloads()] == ["r-1", "r-3", "r-2"]
     assert_countable(ingest)
