@@ -1,6 +1,7 @@
 """Figures about the stream that are looked up beside the work: lag and duplicates."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -51,8 +52,10 @@ class Watch:
         while True:
             oldest = self._oldest()
             self._metrics.lag_seconds.set(max(0.0, self._clock() - oldest) if oldest else 0.0)
-            with suppress(SentinelError):
+            try:
                 self._metrics.lag.set(await consumer.lag())
+            except SentinelError:  # the last one read would pass for the present one
+                self._metrics.lag.set(math.nan)
             await asyncio.sleep(LAG_SECONDS)
 
     async def _duplicates(self) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -99,6 +99,8 @@ PAYLOADS = st.dictionaries(st.sampled_from([*_Members.__struct_fields__, "other"
 INSTANTS = st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
 
 
+# Zones are read from disk, which takes its time where others use the disk.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     good=st.sets(st.sampled_from(sorted(GOOD))),
     members=st.dictionaries(st.sampled_from(MEMBERS), JSON | PAYLOADS | INSTANTS),
