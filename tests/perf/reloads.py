@@ -84,7 +84,7 @@ def _under_load(
     with stand.apart():
         way = stand.ours("reloading", grants)
         for _ in range(max(rounds // 2, 1)):
-            for reloading in samples:
+            for reloading, taken in samples.items():
                 stop = Event()
                 writer = Thread(target=_write, args=(way.folder, documents, stop))
                 if reloading:
@@ -99,7 +99,7 @@ def _under_load(
                 stop.set()
                 if reloading:
                     writer.join()
-                samples[reloading].append((load.p50_us, load.p99_us))
+                taken.append((load.p50_us, load.p99_us))
         reloads = stand.status(way)["reloads"]["success"] - 1
 
     def median(reloading: bool) -> tuple[float, float]:

@@ -69,7 +69,7 @@ class DecisionStub(AuthorizationServicer):
         for seen in (self.asked, self.decisions, self.outcomes):
             seen.clear()
 
-    def Check(self, request: CheckRequest, context: grpc.ServicerContext) -> CheckResponse:
+    def Check(self, request: CheckRequest, context: grpc.ServicerContext) -> CheckResponse:  # noqa: N802
         self.asked.append(request)
         answer = self.answer(request)
         self.decisions.append(str(uuid.uuid4()))
