@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from extauthz.core.errors import SentinelError
 
 Probe = Callable[[], Awaitable[None]]
+from backend.problems import CONTENT_TYPE, Problem
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
 
 
@@ -38,7 +39,26 @@ def health_routes(ready: Ready) -> list[web.RouteDef]:
         status = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
         return web.json_response({"ok": not faults, **faults}, status=status)
 
-    return [web.get("/health", live), web.get("/live", live), web.get("/ready", is_ready)]
+    served = (("/health", live), ("/live", live), ("/ready", is_ready))
+    return [web.get(path, serve, expect_handler=expected) for path, serve in served]
+
+
+async def expected(request: web.Request) -> web.Response | None:
+    """What is answered to `Expect`; aiohttp's own fails where the header is no UTF-8.
+
+    Returns:
+        A refusal where something else than 100-continue is expected.
+    """
+    if request.version < HttpVersion11:
+        return None
+    if request.headers["Expect"].lower() != "100-continue":
+        status, mend = HTTPStatus.EXPECTATION_FAILED, "leave it out"
+        said = f"only 100-continue can be expected here; {mend}"
+        problem = Problem(status, "expectation_failed", said, "Expect", mend)
+        return web.Response(body=problem.document, status=status, content_type=CONTENT_TYPE)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
+    return None
 
 
 def metrics_route(registry: CollectorRegistry) -> web.RouteDef:
@@ -47,7 +67,7 @@ def metrics_route(registry: CollectorRegistry) -> web.RouteDef:
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
-    return web.get("/metrics", metrics)
+    return web.get("/metrics", metrics, expect_handler=expected)
 
 
 def create_app(*, ready: Ready, registry: CollectorRegistry) -> web.Application:

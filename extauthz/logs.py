@@ -2,7 +2,7 @@
 
 import logging
 
-from extauthz.core.logline import LineFormatter
+from extauthz.core.logline import LineFormatter, quotes_nobody
 
 
 def configure(level: str, log_format: str) -> None:
@@ -15,6 +15,7 @@ def configure(level: str, log_format: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(as_json=log_format == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(quotes_nobody)
     for chatty in ("watchfiles", "grpc", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # each retry; the emitter says it once

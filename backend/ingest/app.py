@@ -24,7 +24,7 @@ from backend.ingest.bodies import (
 from backend.ingest.envelopes import MAX_AHEAD_SECONDS, Reception, messages_of
 from backend.ingest.refusals import NotEnqueued, Refused, bad_json
 from backend.metrics import IngestMetrics
-from backend.operations import Ready, health_routes, metrics_route
+from backend.operations import Ready, expected, health_routes, metrics_route
 from backend.ports.event_log import EventLog, Headers, Message
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
 from extauthz.core.errors import Retryable, SentinelError
@@ -89,7 +89,7 @@ def create_app(
         return response
 
     app = web.Application(middlewares=[answer_errors])
-    app.router.add_post("/events", post_events)
+    app.router.add_post("/events", post_events, expect_handler=expected)
     app.add_routes([*health_routes(ready), metrics_route(metrics.registry)])
     return app
 

@@ -11,6 +11,17 @@ from extauthz.core.times import format_instant
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def quotes_nobody(record: logging.LogRecord) -> bool:
+    """False for what a stranger can make aiohttp's server log: it repeats what is no HTTP.
+
+    A filter of that logger. A key or a payload may stand there, and each request makes a line;
+    what our own handlers raise does not come this way.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    modules = {kind.__module__ for kind in type(error).__mro__}
+    return "aiohttp.http_exceptions" not in modules and not isinstance(error, UnicodeError)
+
+
 class LineFormatter(logging.Formatter):
     """Writes a record and its `extra` members on one line.
 

@@ -340,3 +340,22 @@ async def test_governance_events(client: Client, logged: Logged) -> None:
     assert answer.status == 202
     (event,) = await logged.events()
     assert event["producer"] == "of-the-api"
+
+
+@pytest.mark.parametrize("path", ["/events", "/health", "/metrics"])
+@pytest.mark.parametrize(
+    ("expect", "status"),
+    [(b"\xff", b"417"), (b"200-maybe", b"417"), (b"100-Continue", b"100"), (b"", b"")],
+)
+async def test_what_is_expected(client: Client, path: str, expect: bytes, status: bytes) -> None:
+    """Any bytes in `Expect` are answered; only 100-continue goes on."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    head = b"HEAD" if path != "/events" else b"POST"
+    writer.write(head + f" {path} HTTP/1.1\r\nHost: a\r\n".encode())
+    writer.write(b"Content-Length: 0\r\nConnection: close\r\nExpect: " + expect + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.split()[1].startswith(status)
+    assert b" 500 " not in answer
+    if status == b"417" and path == "/events":
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "expectation_failed"
