@@ -2,7 +2,7 @@
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _lock(folder: Path, handle: int) -> None:
     waiting = Retrying(
         retry=retry_if_result(lambda is_ours: not is_ours),
-        wait=wait_random(0.005, 0.05),
+        wait=wait_random(0.002, 0.02),
         stop=stop_after_delay(LOCK_SECONDS),
     )
     try:
@@ -77,10 +77,10 @@ def replace(path: Path, raw: bytes, seen: bytes, before_write: Callable[[], None
     """
     real = _real(path)
     try:
-        with _written(real.parent, raw) as temporary:
+        with _written(real.parent, raw, 0o600) as temporary:
             stat = os.stat(real)
+            _own(temporary, path, stat)
             os.chmod(temporary, stat.st_mode & 0o7777)
-            _own(temporary, stat)
             _same(real, seen)
             before_write()
             _same(real, seen)
@@ -101,10 +101,7 @@ def create(folder: Path, names: Iterator[str], raw: bytes, before_write: Callabl
     """
     _refuse_mount(folder, folder / "..data")
     try:
-        with _written(folder, raw) as temporary:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
+        with _written(folder, raw, 0o666) as temporary:
             before_write()
             for name in names:
                 with suppress(FileExistsError):
@@ -168,22 +165,26 @@ def _same(path: Path, seen: bytes) -> None:
         raise Moved
 
 
-def _own(path: Path, stat: os.stat_result) -> None:
+def _own(temporary: Path, path: Path, stat: os.stat_result) -> None:
     """Give a file the owner of the one that it replaces."""
-    mine = os.stat(path)
+    mine = os.stat(temporary)
     if (mine.st_uid, mine.st_gid) != (stat.st_uid, stat.st_gid):
-        os.chown(path, stat.st_uid, stat.st_gid)
+        try:
+            os.chown(temporary, stat.st_uid, stat.st_gid)
+        except PermissionError as error:
+            mend = "edit it as them, or make it yours"
+            raise Retryable(f"`{path}` belongs to another user; {mend}") from error
 
 
 @contextmanager
-def _written(folder: Path, raw: bytes) -> Iterator[Path]:
+def _written(folder: Path, raw: bytes, mode: int) -> Iterator[Path]:
     """A file of a hidden name, safe on the disk; gone afterwards, unless it was renamed."""
     for left in folder.glob(f"{_PREFIX}*"):  # by one that was killed: we hold the lock
         left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
-    path = Path(name)
+    path = folder / f"{_PREFIX}{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(handle, "wb") as file:
+        with open(os.open(path, flags, mode), "wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())

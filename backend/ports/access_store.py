@@ -16,7 +16,8 @@ class Stored(Generic[R]):
 
     Args:
         version: opaque; another one after every change of the object.
-        created_at: RFC 3339; empty where nobody knows.
+        created_at: RFC 3339; empty where nobody knows. The store sets it where it makes an
+            object, and keeps it, whatever a change makes of it.
     """
 
     resource: R
@@ -66,7 +67,8 @@ class AccessStore(Protocol):
         Args:
             change: may be called more than once; what it raises comes out, nothing written.
             before_write: called with old and new right before the write, to record it; what
-                it raises comes out, nothing written.
+                it raises comes out, nothing written. Called again where somebody else wrote
+                in between.
             expected: the version that the object must still have; empty for any.
 
         Raises:
