@@ -1,0 +1,34 @@
+"""What is hardly meant so; the command line's tests show each sentence."""
+
+from objects import grant, server
+
+from extauthz.core.decision import ObjectRef
+from extauthz.core.findings import findings
+from extauthz.core.model import MCPAccessGrant, MCPServer
+from extauthz.core.resources import parse_object
+
+NOW = 1_780_000_000.0
+
+
+def found(spec: dict[str, object], *, known: bool = True) -> list[str]:
+    """The fields that are found fault with."""
+    item = parse_object(grant(**spec))
+    made = parse_object(server(tools=[{"name": "read", "requiredTrust": "high"}]))
+    assert isinstance(item, MCPAccessGrant)
+    assert isinstance(made, MCPServer)
+    servers = {ObjectRef(made.namespace, made.name): made} if known else None
+    return [each.field for each in findings(item, servers, NOW)]
+
+
+def test_what_has_no_effect_is_found() -> None:
+    """Each where it stands."""
+    assert found({"toolRules": [{"name": "read", "decision": "allow"}]}) == ["spec.toolRules[0]"]
+    assert found({"toolRules": [{"name": "x"}]}) == ["spec.toolRules[0].name"]
+    assert found({"serverRef": {"name": "else"}}) == ["spec.serverRef"]
+    assert found({"expiresAt": "2020-01-01T00:00:00Z"}) == ["spec.expiresAt"]
+    assert found({}) == []
+
+
+def test_servers_that_are_elsewhere_are_not_missed() -> None:
+    """Only the object itself is looked at."""
+    assert found({"serverRef": {"name": "else"}}, known=False) == []
