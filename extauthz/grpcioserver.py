@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from extauthz.ports import Answer
+from extauthz.ports import AnswerChecks
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class GrpcioServer:
         check: str,
         log: str,
         *,
-        answer: Answer,
+        answer: AnswerChecks,
         take: Callable[[bytes], None],
         server: grpc.aio.Server,
     ) -> None:

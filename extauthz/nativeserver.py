@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from extauthz.ports import Answer
+from extauthz.ports import AnswerChecks
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class NativeServer:
         check: str,
         log: str,
         *,
-        answer: Answer,
+        answer: AnswerChecks,
         take: Callable[[bytes], None],
         behind: grpc.aio.Server,
         max_bytes: int,

@@ -9,7 +9,7 @@ from extauthz.core.decision import Decision
 from extauthz.core.events import Decided, Outcome
 
 # Answers Checks, as Envoy wrote them, in order; None where one could not be answered.
-Answer = Callable[[Sequence[bytes]], Sequence[bytes | None]]
+AnswerChecks = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 
 
 class Snapshots(Protocol):

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from mcp_types import JSONRPCError, UnsupportedProtocolVersionErrorData
 
+from extauthz.answers import ANSWERS, DENIED, OUTAGE
 from extauthz.core.decision import Decision, DenyStyle, Effect, PolicyFacts, Trust
 from extauthz.core.methods import KNOWN_VERSIONS, MODERN_VERSIONS
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Identity, Kind
-from extauthz.response import ANSWERS, DENIAL_META, DENIED, OUTAGE, OVERWRITE, to_response
+from extauthz.response import DENIAL_META, OVERWRITE, to_response
 from protos.gen.external_auth_pb2 import CheckResponse
 
 OK, PERMISSION_DENIED, UNAVAILABLE = 0, 7, 14
