@@ -97,7 +97,7 @@ class DirectoryStore:
                 if new == old:
                     return Edited(before, before)
                 try:
-                    return Edited(before, self._write(file, key, old, new, before_write))
+                    return Edited(before, self._write(kind, file, key, old, new, before_write))
                 except directory_file.Moved:
                     continue
         raise Retryable(f"`{self._folder}` is being edited all the time; try again")
@@ -145,6 +145,7 @@ class DirectoryStore:
 
     def _write(
         self,
+        kind: type[Binding],
         file: _File | None,
         key: Key,
         old: Binding | None,
@@ -156,11 +157,16 @@ class DirectoryStore:
         def recorded() -> None:
             before_write(old, new)
 
+        def still_new() -> None:
+            if self._find(kind, key)[0] is not None:
+                raise directory_file.Moved
+            before_write(old, new)
+
         if file is None:
             assert new is not None  # for it differs from none
             raw = self._new_file(new)
             manifest = _checked(raw, (), new, str(self._folder))
-            directory_file.create(self._folder, _names(key), raw, recorded)
+            directory_file.create(self._folder, _names(key), raw, still_new)
         else:
             raw = _edited(file, key, old, new)
             manifest = _checked(raw, file.manifest.objects, new, str(file.path), key)

@@ -122,6 +122,8 @@ def delete(path: Path, seen: bytes, before_write: Callable[[], None]) -> None:
     """
     real = _real(path)
     try:
+        if not os.access(real.parent, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "its folder is read-only")
         _same(real, seen)
         before_write()
         _same(real, seen)
