@@ -34,9 +34,7 @@ def envelope(name: str, **members: Any) -> bytes:
 
 
 def command(folder: Path, target: Path) -> list[str]:
-    # Whoever runs tests in the background has them ignore SIGINT, and their children, too.
-    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{heeds}; from backend.cli.main import sentinel; sentinel()"
+    program = "from backend.cli.main import sentinel; sentinel()"
     source = f"sqlite://{folder / 'log.db'}"
     to = f"chdb://{target}"
     return [sys.executable, "-c", program, "replay", "--from", source, "--to", to]
