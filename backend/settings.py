@@ -85,6 +85,11 @@ class Settings(EventLogSettings):
         read=_url("dir"),
         help="Custom resources: dir:///path. Needed by api.",
     )
+    change_outbox: str = setting(
+        "CHANGE_OUTBOX",
+        default="",
+        help="File of changes that the event log has not taken; unset: beside embedded log or store.",
+    )
     host: str = setting(
         "HOST",
         default="127.0.0.1",
