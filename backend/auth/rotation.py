@@ -57,7 +57,7 @@ class KeysOfFile:
                 self._keys = self._usable(content)
                 self._taken = content
                 self._metrics.key_file_changes.inc()
-                _log.info("keys of the file replaced", extra={"file": str(self._path)})
+                _log.info("keys of the file replaced", extra={"path": str(self._path)})
         except Invalid as error:
             self._refuse(str(error))
         else:
@@ -67,7 +67,7 @@ class KeysOfFile:
     def _refuse(self, fault: str) -> None:
         if fault != self._fault:
             _log.error(
-                "keys of the file not replaced; those before it count on", extra={"why": fault}
+                "keys of the file not replaced; those before it count on", extra={"error": fault}
             )
         self._fault = fault
         self._metrics.key_file_refused.set(1)

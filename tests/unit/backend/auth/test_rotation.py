@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_used_leaves_the_keys(
         rotation.settle()
     assert rotation.lets_in("old")
     (record,) = caplog.records
-    assert why in vars(record)["why"]
+    assert why in vars(record)["error"]
     assert rotation.tells("auth_key_file_refused 1.0")
     rotation.write(entry("one", "old"))
     rotation.settle()
