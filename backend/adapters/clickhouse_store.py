@@ -11,8 +11,6 @@ from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from backend.adapters import clickhouse_runs, clickhouse_schema
 from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_changes import CHANGES
@@ -29,7 +27,7 @@ from backend.adapters.clickhouse_client import (
 from backend.adapters.clickhouse_events import EventQueries
 from backend.adapters.clickhouse_export import ExportQueries
 from backend.adapters.clickhouse_readers import Readers
-from backend.adapters.clickhouse_rows import READ, event_of
+from backend.adapters.clickhouse_rows import FORMAT, READ, WRITTEN, event_of, lines_of
 from backend.adapters.clickhouse_schema import Schema, shipped
 from backend.adapters.clickhouse_usage import UsageQueries
 from backend.ports.event_store import EventKey, GatewayRun, Hole, SchemaChange, StoredEvent
@@ -68,10 +66,9 @@ _DUPLICATES: Final = (
     "SELECT sum(copies) FROM"
     f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY producer, event_id)"
 )
-_ENCODER: Final = msgspec.json.Encoder()
 _INSERT_SETTINGS: Final = {
     "date_time_input_format": "best_effort",  # numbers would be misread, silently
-    "input_format_skip_unknown_fields": "0",  # a field without a column must not vanish
+    "input_format_json_read_objects_as_strings": "1",  # payloads, each byte as it is
     "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
     "async_insert": "0",
     "distributed_foreground_insert": "1",  # the answer comes when the shards have the rows
@@ -159,11 +156,15 @@ class ClickHouseStore:
         # No text holds a lone surrogate, for each was read from UTF-8.
         # A stream: clickhouse-connect sends bytes again when their answer was lost, though
         # they may be stored by then.
-        block = BytesIO(_ENCODER.encode_lines(rows))
+        block = BytesIO(lines_of(rows))
         self._in_doubt = True
         with translated(blame=BAD_ROW):
             self._writer.raw_insert(
-                "events", insert_block=block, fmt="JSONEachRow", settings=self._insert_settings
+                "events",
+                WRITTEN,
+                insert_block=block,
+                fmt=FORMAT,
+                settings=self._insert_settings,
             )
             if self._parts:
                 self._parts.check()

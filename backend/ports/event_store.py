@@ -26,11 +26,11 @@ EventKey = tuple[str, str]  # producer and event_id: nobody's event is another's
 EVENT_TIMES_END: Final = 4_291_747_200  # 2106-01-01; the store's minutes end in 2106
 
 
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One row: the envelope, the payload's members that are columns, and its position.
 
-    A struct of the encoder's own, flat and named as the columns: what a row costs is
-    most of what the processor adds to an insert.
+    A struct of the encoder's own, flat, named as the columns and written without their names:
+    what a row costs is most of what the processor adds to an insert.
 
     Args:
         event_time: aware; stored to the millisecond.

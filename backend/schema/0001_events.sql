@@ -27,7 +27,10 @@ CREATE TABLE IF NOT EXISTS events
     sequence UInt64 CODEC(T64, ZSTD(1)), -- 0: numbered by no gateway of ours
     resent Bool, -- came marked as perhaps sent before
     outcome_of String, -- of mcp.response: the event_id of its mcp.request
-    payload String CODEC(ZSTD(3)),
+    -- The payload, but for a call's ids, for which marks stand: they are columns already.
+    payload_packed String CODEC(ZSTD(3)),
+    payload String ALIAS
+        replaceOne(replaceOne(payload_packed, '\x7fr', request_id), '\x7fe', toString(event_id)),
     topic_id UUID,
     log_partition UInt32 CODEC(T64, ZSTD(1)),
     log_offset UInt64 CODEC(Delta, ZSTD(1)),
@@ -37,8 +40,8 @@ CREATE TABLE IF NOT EXISTS events
     trace_hash UInt32 MATERIALIZED bitAnd(sipHash64(trace_id), 4194303) CODEC(T64, ZSTD(1)),
     -- Of calls whose end is known: each step is a tenth longer than the one before, the first
     -- begins at 0.1 ms; 0 where it is not known.
-    latency_step UInt8 MATERIALIZED if(JSONExtractFloat(payload, 'latency_ms') <= 0, 0,
-        1 + least(253, greatest(0, floor(log(JSONExtractFloat(payload, 'latency_ms') / 0.1)
+    latency_step UInt8 MATERIALIZED if(JSONExtractFloat(payload_packed, 'latency_ms') <= 0, 0,
+        1 + least(253, greatest(0, floor(log(JSONExtractFloat(payload_packed, 'latency_ms') / 0.1)
             / log(1.1))))) CODEC(ZSTD(1)),
     INDEX event_id_bloom event_id TYPE bloom_filter GRANULARITY 32,
     INDEX outcome_of_bloom outcome_of TYPE bloom_filter GRANULARITY 32,

@@ -62,6 +62,44 @@ def test_any_payload_is_kept(store: EventStore, topic: UUID, payload: str) -> No
     assert store.page(ALL, 1).events[0].payload == payload
 
 
+OWN = f'{{"decision_id":"{id_of(1)}","request_id":"r"'
+
+
+@pytest.mark.parametrize(
+    ("payload", "members"),
+    [
+        (OWN + "}", {}),
+        (OWN + f',"a":"{id_of(1)}","b":"r","c":[ 1.50, "r" ]}}', {}),
+        (OWN + r',"a":"\u007fe","b":"\u007fr","c":"\"\\"}', {}),
+        (OWN + "}", {"request_id": "s"}),
+        (OWN.upper() + "}", {"event_id": id_of(1).upper()}),
+        (OWN.replace('"r"', '""') + "}", {"request_id": ""}),
+        (OWN.replace('"r"', r'"\\7fe"') + "}", {"request_id": r"\7fe"}),
+        (OWN.replace('"r"', r'"\u007fe"') + "}", {"request_id": "\x7fe"}),
+        (OWN.replace(id_of(1), id_of(1).upper()) + "}", {"event_id": id_of(1).upper()}),
+        (f'"{id_of(1)}"', {}),
+    ],
+)
+def test_ids_in_a_payload_come_back(
+    store: EventStore, topic: UUID, payload: str, members: dict[str, str]
+) -> None:
+    """A payload that names the ids of its own row is kept to the byte."""
+    store.insert([event(topic, 1, **{"payload": payload, "request_id": "r", **members})])
+    assert store.page(ALL, 1).events[0].payload == payload
+
+
+def test_a_payload_with_a_raw_delete_is_the_same_json(store: EventStore, topic: UUID) -> None:
+    """The character that stands for ids comes back escaped."""
+    for request_id in ("r", "\x7fe"):
+        payload = OWN.replace('"r"', f'"{request_id}"') + ',"a":"\x7fr"}'
+        store.insert([event(topic, 1, request_id=request_id, payload=payload)])
+    told = [e.payload for e in store.page(ALL, 2).events]
+    assert sorted(told, key=len) == [
+        OWN + r',"a":"\u007fr"}',
+        OWN.replace('"r"', r'"\u007fe"') + r',"a":"\u007fr"}',
+    ]
+
+
 def test_present_names_what_is_stored(store: EventStore, topic: UUID) -> None:
     """Only offsets of that topic and partition, and of that range."""
     store.insert([event(topic, n) for n in (1, 2, 5)])

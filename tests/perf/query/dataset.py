@@ -156,6 +156,8 @@ _MEMBERS = {
     " lower(hex(sipHash128(intDiv(n, 3), 10))), '')",
     "outcome": f"if(is_call OR event_type = 'mcp.response', concat('{_OUTCOME}'), '')",
     "payload": _PAYLOAD,
+    "payload_packed": "replaceOne(replaceOne(payload, event_id, '\\x7fe'),"
+    " if(request_id = '', '\\x7fr', request_id), '\\x7fr')",
 }
 _COLUMNS = {
     "event_time": "fromUnixTimestamp64Milli(toInt64(at_ms))",
@@ -170,7 +172,7 @@ _COLUMNS = {
 } | {
     name: name
     for name in (
-        *("event_type", "payload", "gateway", "gateway_start", "sequence", "request_id"),
+        *("event_type", "payload_packed", "gateway", "gateway_start", "sequence", "request_id"),
         *("trace_id", "server", "namespace", "team_id", "cluster", "human_id", "agent_id"),
         *("session_id", "decision", "reason", "tool_name"),
     )

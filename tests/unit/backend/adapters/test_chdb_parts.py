@@ -43,7 +43,7 @@ def no_file_beyond(size: int) -> Iterator[None]:
 def insert(client: Client) -> None:
     """Rows that do not come over a file of ours."""
     client.command(
-        "INSERT INTO events (event_time, event_id, source, event_type, payload, log_offset)"
+        "INSERT INTO events (event_time, event_id, source, event_type, payload_packed, log_offset)"
         " SELECT '2026-11-22 12:00:00', generateUUIDv4(), 's', 't', hex(randomString(50)), number"
         f" FROM numbers({ROWS})"
     )
