@@ -17,6 +17,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, CollectorRegistr
 from prometheus_client.process_collector import ProcessCollector
 
 from extauthz.core import config
+from extauthz.core.accessdir import SETTLE_SECONDS
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.policy import OAuth
@@ -38,7 +39,6 @@ _log = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
 METRICS_PREFIX: Final = "mcp_gateway"
-SETTLE_SECONDS: Final = 0.1  # how long a change to a policy file must stand
 UNDECIDED_NAME: Final = "undecided.jsonl"  # in the spool, as Envoy's bootstrap has it
 GRACE_SECONDS: Final = 1.0  # for Checks under way; Envoy keeps its log stream open for ever
 

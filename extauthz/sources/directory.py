@@ -2,46 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.core import accessdir
+from extauthz.core.accessreader import AccessReader, Reading, Standing
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
-from extauthz.core.manifests import Fault, read_manifest
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Resource
+from extauthz.core.manifests import Fault, Placed
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.policy import Policy
 from extauthz.core.render import render
 from extauthz.core.times import format_instant
-from extauthz.sources.folder import Listing, settled, signature
 from extauthz.sources.policies import Policies
 
 _MEND_SERVER = "set MCP_SERVER_NAME and MCP_SERVER_NAMESPACE to one of them"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One object and its place; what stays in memory of a file."""
-
-    resource: Resource
-    file: str
-    line: int
-
-    def fault(self, problem: str, mend: str, field: str = "") -> Fault:
-        return Fault(self.file, self.line, field, problem, mend)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A file: its last good objects, and what is wrong with it now.
-
-    Args:
-        objects: None where the file was never good.
-    """
-
-    objects: tuple[Standing, ...] | None
-    faults: tuple[Fault, ...]
 
 
 class Refused(Exception):
@@ -55,9 +29,8 @@ class Refused(Exception):
 class DirectorySource:
     """Keeps `policies` to what the objects in a folder say.
 
-    A file that breaks keeps its last good objects; one that was broken from the start may
-    hold a denial, so there is no policy until it is mended. Objects that contradict each
-    other leave the running policy as it is.
+    By the rule of `core/accessreader.py`; so there is no policy to begin with until every file
+    was good once, and objects that contradict each other leave the running one as it is.
 
     Args:
         folder: YAML files, in subfolders too.
@@ -79,9 +52,9 @@ class DirectorySource:
         settle_seconds: float,
     ) -> None:
         self._folder, self._policies, self._expected = folder, policies, expected
-        self._clock, self._settle_seconds = clock, settle_seconds
-        self._seen: Listing = {}
-        self._kept: dict[Path, Kept] = {}
+        self._clock = clock
+        self._reader = AccessReader(folder, keep=_nothing, settle_seconds=settle_seconds)
+        self._reading: Reading[None] = Reading({}, (), ())
         self._refused: tuple[Fault, ...] = ()  # what is wrong with the objects together
         self._is_stale = True  # whether objects changed since they were last rendered
 
@@ -96,17 +69,19 @@ class DirectorySource:
     async def look(self) -> None:
         """Read what changed, and run what comes of it."""
         try:
-            await asyncio.to_thread(self._read)
+            reading = await asyncio.to_thread(self._reader.read)
         except OSError as error:
             name = str(error.filename or self._folder)
             problem, mend = f"cannot be read ({error.strerror})", "make it a readable folder"
             self._policies.report((*self._faults(), Fault(name, 0, "", problem, mend)))
             return
+        if _objects(reading) != _objects(self._reading):
+            self._is_stale = True
+        self._reading = reading
         now = self._clock()
-        never_good = any(kept.objects is None for kept in self._kept.values())
-        if self._is_stale and (self._policies.is_ready or not never_good):
+        if self._is_stale and (self._policies.is_ready or reading.is_known):
             try:
-                policy = await asyncio.to_thread(self._compile, now)
+                policy = await asyncio.to_thread(self._compile, reading, now)
             except Refused as refused:
                 self._refused = refused.faults
             else:
@@ -119,52 +94,14 @@ class DirectorySource:
             self._policies.confirm(now)
 
     def _faults(self) -> tuple[Fault, ...]:
-        of_files = (fault for path in sorted(self._kept) for fault in self._kept[path].faults)
-        return (*of_files, *self._refused)
+        return (*self._reading.faults, *self._refused)
 
-    def _read(self) -> None:
-        """Bring `_kept` up to date. Blocks.
-
-        Raises:
-            OSError: where a folder cannot be listed; nothing has changed then.
-        """
-        while True:
-            seen = settled(self._scan, self._seen, self._settle_seconds)
-            changed = [p for p, at in seen.items() if at is None or self._seen.get(p) != at]
-            kept = {path: self._kept[path] for path in seen if path in self._kept}
-            kept |= {path: self._read_file(path) for path in changed}
-            if not changed or self._scan() == seen:
-                break
-        if _objects(kept) != _objects(self._kept):
-            self._is_stale = True
-        self._seen, self._kept = seen, kept
-
-    def _scan(self) -> Listing:
-        return {path: signature(path) for path in accessdir.find(self._folder)}
-
-    def _read_file(self, path: Path) -> Kept:
-        file = str(path.relative_to(self._folder))
-        before = self._kept.get(path, Kept(None, ())).objects
-        try:
-            raw = accessdir.read(path)
-        except OSError as error:
-            fault = Fault(file, 0, "", f"cannot be read ({error.strerror})", "mend or delete it")
-            return Kept(before, (fault,))
-        if before and not raw.strip():
-            mend = "delete the file to take its objects away"
-            return Kept(before, (Fault(file, 0, "", "is empty now", mend),))
-        manifest = read_manifest(raw, file)
-        if manifest.faults:
-            return Kept(before, manifest.faults)
-        placed = manifest.objects
-        return Kept(tuple(Standing(p.resource, file, p.document.line) for p in placed), ())
-
-    def _compile(self, now: float) -> Policy:
+    def _compile(self, reading: Reading[None], now: float) -> Policy:
         """One policy from all objects. Blocks."""
-        standing = [s for path in sorted(self._kept) for s in self._kept[path].objects or ()]
-        _refuse_duplicates(standing)
-        server, place = self._choose(standing)
-        resources = [s.resource for s in standing]
+        if reading.duplicates:
+            raise Refused(*reading.duplicates)
+        server, place = self._choose(reading.objects)
+        resources = [s.resource for s in reading.objects]
         try:
             document = render(
                 server,
@@ -177,7 +114,7 @@ class DirectorySource:
         except Invalid as error:
             raise Refused(place.fault(error.problem, error.mend, error.field)) from error
 
-    def _choose(self, standing: Iterable[Standing]) -> tuple[MCPServer, Standing]:
+    def _choose(self, standing: Iterable[Standing[None]]) -> tuple[MCPServer, Standing[None]]:
         expected = self._expected
         servers = [(s.resource, s) for s in standing if isinstance(s.resource, MCPServer)]
         chosen = [
@@ -198,19 +135,9 @@ class DirectorySource:
         raise Refused(Fault(folder, 0, "", f"holds several MCPServers ({names})", _MEND_SERVER))
 
 
-def _objects(kept: Mapping[Path, Kept]) -> dict[Path, tuple[Standing, ...] | None]:
-    return {path: file.objects for path, file in kept.items()}
+def _objects(reading: Reading[None]) -> Mapping[Path, tuple[Standing[None], ...] | None]:
+    return {path: file.objects for path, file in reading.files.items()}
 
 
-def _refuse_duplicates(standing: Iterable[Standing]) -> None:
-    first: dict[tuple[str, str, str], Standing] = {}
-    faults = []
-    for item in standing:
-        kind, resource = type(item.resource).__name__, item.resource
-        other = first.setdefault((kind, resource.namespace, resource.name), item)
-        if other is not item:
-            name = f"{kind} `{resource.namespace}/{resource.name}`"
-            problem = f"second {name} (the first is {other.file}:{other.line})"
-            faults.append(item.fault(problem, "keep one of them", "metadata.name"))
-    if faults:
-        raise Refused(*faults)
+def _nothing(_: Placed) -> None:
+    return None

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from extauthz.core.accessdir import Listing, settled, signature
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.manifests import Fault
@@ -18,7 +19,6 @@ from extauthz.sources.aside import (
     compile_here,
     discard,
 )
-from extauthz.sources.folder import Listing, settled, signature
 from extauthz.sources.policies import Policies
 
 

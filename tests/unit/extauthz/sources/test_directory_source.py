@@ -244,14 +244,15 @@ async def test_in_place_rewrite(world: World) -> None:
     world.write("deny.yaml", DENY)
     await world.look()
     path, sizes = world.folder / "deny.yaml", [0, 10, len(DENY)]
-    scan = world.source._scan
+    reader = world.source._reader
+    scan = reader._scan
 
     def scan_while_writing() -> object:
         if sizes:
             path.write_text(DENY[: sizes.pop(0)])
         return scan()
 
-    world.source._scan = scan_while_writing  # type: ignore[assignment,method-assign]
+    reader._scan = scan_while_writing  # type: ignore[assignment,method-assign]
     assert await world.look() == "tool_denied"
     assert world.policies.reloads[Reload.FAILURE] == 0
     assert not sizes

@@ -1,0 +1,168 @@
+"""Reads an access directory over and over: one rule for broken files and contradictions.
+
+- A file counts as a whole. One that breaks, or is emptied, keeps its last good objects; one
+  that was never good has none, and may hold a denial.
+- Objects of one name contradict each other, whichever files they stand in: then nothing that
+  the directory says now counts, and what ran before goes on.
+- A change counts once it has stood for a while.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from extauthz.core import accessdir
+from extauthz.core.accessdir import Listing
+from extauthz.core.governance import Key
+from extauthz.core.manifests import Fault, Placed, read_manifest
+from extauthz.core.model import Resource
+
+_MOST_ROUNDS: Final = 20  # a directory that changes while it is read is read again
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[K]):
+    """One object and its place; what stays in memory of a file.
+
+    Args:
+        file: relative to the directory.
+        kept: what the reader's user keeps of it.
+    """
+
+    resource: Resource
+    file: str
+    line: int
+    kept: K
+
+    @property
+    def key(self) -> Key:
+        resource = self.resource
+        return Key(type(resource).__name__, resource.namespace, resource.name)
+
+    def fault(self, problem: str, mend: str, field: str = "") -> Fault:
+        return Fault(self.file, self.line, field, problem, mend)
+
+
+@dataclass(frozen=True, slots=True)
+class File(Generic[K]):
+    """A file: its last good objects, and what is wrong with it now.
+
+    Args:
+        objects: those that count; None where the file was never good.
+        faults: none where it counts as it stands.
+        modified_at: when the objects were written, seconds since the epoch.
+        is_blank: nothing stands in it now.
+        partial: what can be read in it now, where it has faults.
+    """
+
+    objects: tuple[Standing[K], ...] | None
+    faults: tuple[Fault, ...]
+    modified_at: float = 0.0
+    is_blank: bool = False
+    partial: tuple[Standing[K], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[K]):
+    """A directory.
+
+    Args:
+        files: sorted by path.
+        objects: of all files, last good ones too.
+        duplicates: objects that stand twice.
+    """
+
+    files: Mapping[Path, File[K]]
+    objects: tuple[Standing[K], ...]
+    duplicates: tuple[Fault, ...]
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with single files."""
+        return tuple(fault for file in self.files.values() for fault in file.faults)
+
+    @property
+    def is_known(self) -> bool:
+        """False where a file was never good: it may hold a denial."""
+        return all(file.objects is not None for file in self.files.values())
+
+
+class AccessReader(Generic[K]):
+    """Reads what changed since it last did. Blocking, and for one thread at a time.
+
+    Args:
+        folder: YAML files, in subfolders too.
+        keep: what its user keeps of each object beside the resource.
+        settle_seconds: how long a change must stand before it counts.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: Callable[[Placed], K],
+        settle_seconds: float = accessdir.SETTLE_SECONDS,
+    ) -> None:
+        self._folder, self._keep, self._settle_seconds = folder, keep, settle_seconds
+        self._seen: Listing = {}
+        self._reading: Reading[K] = Reading({}, (), ())
+
+    def read(self) -> Reading[K]:
+        """The directory now; the very same reading where nothing changed.
+
+        Raises:
+            OSError: a folder cannot be listed; what was read before still stands.
+        """
+        for _ in range(_MOST_ROUNDS):
+            seen = accessdir.settled(self._scan, self._seen, self._settle_seconds)
+            before = self._reading.files
+            changed = {p for p, at in seen.items() if at is None or self._seen.get(p) != at}
+            if not changed and seen.keys() == before.keys():
+                return self._reading
+            files = {path: self._file(path) if path in changed else before[path] for path in seen}
+            if self._scan() == seen:
+                break
+        if files != before:
+            objects = tuple(one for file in files.values() for one in file.objects or ())
+            self._reading = Reading(files, objects, tuple(_duplicates(objects)))
+        self._seen = seen
+        return self._reading
+
+    def _scan(self) -> Listing:
+        return {path: accessdir.signature(path) for path in accessdir.find(self._folder)}
+
+    def _file(self, path: Path) -> File[K]:
+        name = str(path.relative_to(self._folder))
+        last: File[K] = self._reading.files.get(path, File(None, ()))
+        try:
+            raw = accessdir.read(path)
+            modified_at = path.stat().st_mtime
+        except OSError as error:
+            fault = Fault(name, 0, "", f"cannot be read ({error.strerror})", "mend or delete it")
+            return File(last.objects, (fault,), last.modified_at)
+        is_blank = not raw.strip()
+        if last.objects and is_blank:
+            mend = "delete the file to take its objects away"
+            fault = Fault(name, 0, "", "is empty now", mend)
+            return File(last.objects, (fault,), last.modified_at, is_blank)
+        manifest = read_manifest(raw, name)
+        objects = tuple(
+            Standing(placed.resource, name, placed.document.line, self._keep(placed))
+            for placed in manifest.objects
+        )
+        if manifest.faults:
+            return File(last.objects, manifest.faults, last.modified_at, is_blank, objects)
+        return File(objects, (), modified_at, is_blank)
+
+
+def _duplicates(objects: Iterable[Standing[K]]) -> Iterable[Fault]:
+    first: dict[Key, Standing[K]] = {}
+    for each in objects:
+        other = first.setdefault(each.key, each)
+        if other is not each:
+            name = f"{each.key.kind} `{each.key.namespace}/{each.key.name}`"
+            problem = f"second {name} (the first is {other.file}:{other.line})"
+            yield each.fault(problem, "keep one of them", "metadata.name")
