@@ -45,7 +45,8 @@ class Operations:
         keys: what tokens are verified by; None where nothing is to be told of them.
 
     Attributes:
-        draining: set it when stopping: /ready then answers 503.
+        serving: set it while calls are decided, from the end of the start to the begin of the
+            drain: else /ready answers 503.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Operations:
         self._process, self._policies, self._counts = process, policies, counts
         self._registry, self._keys = registry, keys
         self._runner: web.AppRunner | None = None
-        self.draining = False
+        self.serving = False
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
@@ -95,13 +96,19 @@ class Operations:
             await runner.cleanup()
 
     async def _ready(self, _: web.Request) -> web.Response:
-        if self.draining:
-            return web.Response(status=503, text="draining\n")
-        if not self._policies.is_ready:
-            return web.Response(status=503, text=f"no policy: {self._policies.current.fault}\n")
-        if self._keys and not self._keys.is_ready:
-            return web.Response(status=503, text=f"no token keys: {self._keys.fault}\n")
+        if fault := self._fault():
+            return web.Response(status=503, text=f"{fault}\n")
         return web.Response(text="ok\n")
+
+    def _fault(self) -> str:
+        """Why no call can be allowed here now; empty where some can."""
+        if not self.serving:
+            return "is starting or draining"
+        if not self._policies.is_ready:
+            return f"no policy: {self._policies.current.fault}"
+        if self._keys and not self._keys.is_ready:
+            return f"no token keys: {self._keys.fault}"
+        return ""
 
     async def _metrics(self, _: web.Request) -> web.Response:
         text = generate_latest(self._registry)
@@ -119,7 +126,8 @@ class Operations:
             "version": process.version,
             "pid": process.pid,
             "started_at": format_instant(process.started_at),
-            "ready": policies.is_ready and not self.draining,
+            "ready": not self._fault(),
+            "fault": self._fault(),
             "source": process.source,
             "server": {
                 "name": facts.server,

@@ -114,6 +114,7 @@ class DecisionPoint:
             name="policy source",
         )
         self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
+        self.operations.serving = True
         gc.freeze()  # what stays for good is not looked through for garbage, again and again
         gc.set_threshold(20_000)  # nor what a batch holds: calls leave no cycles behind
         _log.info(
@@ -157,7 +158,7 @@ class DecisionPoint:
             ExceptionGroup: what failed, in order.
         """
         deadline = time.monotonic() + self._settings.drain_seconds
-        self.operations.draining = True
+        self.operations.serving = False
         failures: list[Exception] = []
 
         async def finish(unit: Awaitable[object]) -> None:

@@ -75,13 +75,14 @@ async def test_health(world: World) -> None:
 
 
 async def test_ready(world: World) -> None:
-    """Ready from the first valid policy until it drains; before that it says what is wrong."""
+    """Ready where it has a valid policy and serves; else it says what is wrong."""
+    world.operations.serving = True
     world.policies.report((Fault("p.json", 0, "$", "is broken", "mend it"),))
     assert await world.get("/ready") == (503, "no policy: p.json: $: is broken; mend it\n")
     world.run_policy()
     assert await world.get("/ready") == (200, "ok\n")
-    world.operations.draining = True
-    assert await world.get("/ready") == (503, "draining\n")
+    world.operations.serving = False
+    assert await world.get("/ready") == (503, "is starting or draining\n")
 
 
 async def test_metrics(world: World) -> None:
@@ -103,15 +104,17 @@ async def test_metrics(world: World) -> None:
 
 async def test_status(world: World) -> None:
     """The status tells policy, faults with place and mend, events, process."""
+    world.operations.serving = True
     before = await world.status()
     assert (before["ready"], before["events"]) == (False, None)
+    assert before["fault"] == f"no policy: {world.policies.current.fault}"
     world.run_policy()
     world.counts = COUNTS
     world.policies.report((Fault("a.yaml", 3, "spec.x", "is odd", "mend it"),))
     status = await world.status()
     assert (status["pid"], status["version"], status["source"]) == (42, "1.2.3", "file /p.json")
     assert status["started_at"] == "1970-01-01T00:00:00.500Z"
-    assert (status["ready"], status["settings"]) == (True, ["LOG_LEVEL=debug"])
+    assert (status["ready"], status["fault"], status["settings"]) == (True, "", ["LOG_LEVEL=debug"])
     assert status["server"] == {"name": "demo", "namespace": "home", "cluster": "", "team_id": ""}
     assert status["policy"] == {
         "revision": world.policies.current.facts.revision,
