@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 from backend import operations
 from backend.auth.principal import Scope, Verifier
 from backend.authentication import authentication
-from backend.event_log_settings import FILE, KAFKA, broker_list
+from backend.event_log_settings import FILE, KAFKA, SQLITE, broker_list
 from backend.lifecycle import Unit, Units
 from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
 from backend.operations import Probe, readiness
 from backend.ports.access_store import AccessStore
+from backend.ports.change_log import ChangeLog
 from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from backend.serving import HttpUnit, WsgiUnit
@@ -108,6 +109,7 @@ class Wired:
     opened: AsyncExitStack
     alone: bool  # the target is one component
     units: Units
+    beside_api: list[Unit] = field(default_factory=list)
     probes: dict[str, Probe] = field(default_factory=dict)
     log: EventLog | None = None
     store: EventStore | None = None
@@ -216,9 +218,11 @@ async def _api(wired: Wired) -> Unit:
     settings, access = wired.settings, _access_store(wired.settings)
     # Opened when it is first asked for: queries work while the log is away.
     letters = DeadLetters(wired.event_log, asyncio.get_running_loop())
+    store = await wired.event_store()
     app = create_app(
-        store=await wired.event_store(),
+        store=store,
         access=access,
+        changes=await _change_log(wired),
         letters=letters if settings.has_event_log else None,
         verifier=wired.verifier,
         metrics=ApiMetrics(wired.registry),
@@ -229,19 +233,51 @@ async def _api(wired: Wired) -> Unit:
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
 
 
-async def _directory_watch(wired: Wired) -> Unit:
-    """Beside the api, for on one machine nothing else records what changes."""
+async def _change_log(wired: Wired) -> ChangeLog:
+    """What the api changes is recorded by it; what files are edited, by a watch beside it."""
+    from backend.history.delivery import Delivery
+    from backend.history.ledger import Ledger
+    from backend.history.outbox import Outbox
+    from backend.history.recorder import Recorder
     from backend.history.watch import DirectoryWatch
 
-    settings = wired.settings
-    return DirectoryWatch(
-        _path(settings.access_url, "ACCESS_URL", "dir"),
-        open_log=wired.event_log,
-        store=await wired.event_store(),
+    settings, ledger = wired.settings, Ledger()
+    outbox = Outbox(_outbox_path(settings), time.time)
+    wired.opened.callback(outbox.close)
+    delivery = Delivery(outbox, wired.event_log)
+    if settings.has_event_log:
+        watch = DirectoryWatch(
+            _path(settings.access_url, "ACCESS_URL", "dir"),
+            ledger=ledger,
+            open_log=wired.event_log,
+            store=await wired.event_store(),
+            clock=time.time,
+            new_id=lambda: str(uuid_utils.uuid7()),
+            retention=_retention(settings),
+        )
+        wired.beside_api += [watch, delivery]
+    else:
+        _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
+    return Recorder(
+        ledger=ledger,
+        outbox=outbox,
+        delivery=delivery,
+        loop=asyncio.get_running_loop(),
         clock=time.time,
         new_id=lambda: str(uuid_utils.uuid7()),
-        retention=_retention(settings),
     )
+
+
+def _outbox_path(settings: Settings) -> Path:
+    from backend.history.outbox import IN_MEMORY
+
+    if settings.change_outbox:
+        return Path(settings.change_outbox)
+    for url in (settings.event_log_url, settings.store_url):
+        if url.startswith((SQLITE, "chdb://")):
+            return Path(unquote(urlsplit(url).path)).with_name("outbox.db")
+    _log.warning("changes that wait for the event log lie in memory alone; set CHANGE_OUTBOX")
+    return IN_MEMORY
 
 
 def _retention(settings: Settings) -> timedelta | None:
@@ -290,11 +326,7 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
             units=Units(settings.drain_seconds, time.time),
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
-        if "api" in names and settings.has_event_log:
-            units.append(await _directory_watch(wired))
-        elif "api" in names:
-            _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
-        units += [*token_keys, _operations(wired, names)]
+        units += [*wired.beside_api, *token_keys, _operations(wired, names)]
         await wired.units.run(units, stop)
 
 

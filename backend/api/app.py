@@ -20,6 +20,9 @@ from backend.api.docs import docs_group
 from backend.api.events import events_group
 from backend.api.explain import explain_group
 from backend.api.explanations import Explanations
+from backend.api.governance import governance_group
+from backend.api.governance_changes import Governance
+from backend.api.governance_effect import Effects
 from backend.api.letters import DeadLetters
 from backend.api.openapi import document
 from backend.api.operations import operations_group
@@ -30,6 +33,7 @@ from backend.api.usage import usage_group
 from backend.auth.principal import Verifier, credentials_of
 from backend.metrics import ApiMetrics
 from backend.ports.access_store import AccessStore
+from backend.ports.change_log import ChangeLog
 from backend.ports.event_store import EventStore
 from backend.problems import CONTENT_TYPE, Problem, problem_of, problem_of_status
 from extauthz.core.errors import SentinelError
@@ -46,6 +50,7 @@ def create_app(
     *,
     store: EventStore,
     access: AccessStore,
+    changes: ChangeLog,
     letters: DeadLetters | None,
     verifier: Verifier,
     metrics: ApiMetrics,
@@ -55,6 +60,7 @@ def create_app(
     """The application.
 
     Args:
+        changes: where changes of custom resources are recorded.
         letters: None where this process was told of no event log.
         clock: the time, aware.
         retention: how long the store keeps events; None for ever.
@@ -65,6 +71,7 @@ def create_app(
         usage_group(store),
         audit_group(store, retention),
         explain_group(store, Explanations(store, access)),
+        governance_group(Governance(access, changes, Effects(store, access))),
         dlq_group(letters),
         account_group(),
         operations_group(store, access, metrics.registry),

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from werkzeug.datastructures import MultiDict
 
 from backend.api.refusals import bad_parameter
+from backend.auth.principal import HeaderLookup
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import nearest
 from extauthz.core.times import parse_moment
@@ -25,6 +26,7 @@ class Place(StrEnum):
 
     QUERY = "query"
     PATH = "path"
+    HEADER = "header"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +80,7 @@ def read(
     query: Parameters,
     path: Mapping[str, str],
     now: datetime,
+    headers: HeaderLookup | None = None,
 ) -> Given:
     """Read a request's parameters.
 
@@ -88,7 +91,7 @@ def read(
     _only(query, frozenset(name for each in asked for name in each.names))
     values = {}
     for each in parameters:
-        texts = query if each.place is Place.QUERY else path
+        texts = {Place.QUERY: query, Place.PATH: path, Place.HEADER: headers or {}}[each.place]
         given = [told for name in each.names if (told := texts.get(name, "")).strip()]
         if not each.exact:
             given = [told.strip() for told in given]

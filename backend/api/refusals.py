@@ -28,6 +28,12 @@ def bad_body(field: str, problem: str, mend: str) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, "invalid_body", field, problem, mend)
 
 
+def precondition_failed(header: str, problem: str, mend: str) -> Refused:
+    """What a conditional request asks for is not so."""
+    status = HTTPStatus.PRECONDITION_FAILED
+    return Refused(status, status.name.lower(), header, problem, mend)
+
+
 def bad_json(problem: str) -> Refused:
     """A body that is not JSON, or not such as every reader reads alike."""
     mend = "send one strict JSON object in UTF-8"

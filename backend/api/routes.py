@@ -41,6 +41,7 @@ NOTHING: Final = Needs(credential=False)
 ANY_CREDENTIAL: Final = Needs()
 READ: Final = Needs(Scope.READ)
 READ_EVERYWHERE: Final = Needs(Scope.READ, everywhere=True)
+GOVERN: Final = Needs(Scope.GOVERN)
 OPERATE_EVERYWHERE: Final = Needs(Scope.OPERATE, everywhere=True)
 
 
@@ -141,7 +142,7 @@ def _view(route: Route, clock: Callable[[], datetime]) -> Callable[..., Response
         principal: Principal | None = g.get("principal")
         if principal is not None:
             route.needs.check(principal)
-        given = read(route.parameters, request.args, path, clock())
+        given = read(route.parameters, request.args, path, clock(), request.headers)
         body = read_body(route.body) if route.body is not None else None
         return route.serve(Call(given, principal, body))
 

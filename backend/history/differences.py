@@ -30,7 +30,7 @@ def differences(
         last, standing = recorded.get(key), reading.objects.get(key)
         before = last.change.after if last else None
         if standing is None:
-            is_kept = last is not None and last.change.file in reading.broken
+            is_kept = last is not None and _may_stand_in(reading.broken, last.change.file)
             if last is not None and not is_kept and last.change.action is not Action.DELETED:
                 yield _change(key, Action.DELETED, before, None, last.change)
         elif last is None or last.change.action is Action.DELETED:
@@ -39,6 +39,11 @@ def differences(
             yield _change(key, Action.CHANGED, before, standing)
         elif last.at < confirm_before or last.change.file != standing.file:
             yield _change(key, Action.CONFIRMED, before, standing)
+
+
+def _may_stand_in(broken: frozenset[str], file: str) -> bool:
+    """Of what was recorded without its file, nobody knows: then it may stand in any."""
+    return file in broken or bool(broken and not file)
 
 
 def _change(

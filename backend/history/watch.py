@@ -1,7 +1,8 @@
 """Records edits of the access directory as `governance.change` events.
 
 The directory is compared with what was last recorded, in the store and by this process; so
-edits made while nothing ran are recorded at the next start, with the time they were noticed.
+edits made while nothing ran are recorded at the next start, with the time they were noticed,
+and what the api recorded and then could not write is put right.
 """
 
 import asyncio
@@ -9,27 +10,24 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from watchfiles import awatch
 
 from backend.history.differences import differences
-from backend.history.folder import Folder
-from backend.ports.event_log import EventLog, Message
+from backend.history.folder import Folder, Reading
+from backend.history.ledger import Ledger
+from backend.history.records import message_of, told
+from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from extauthz.core.errors import Invalid, SentinelError
-from extauthz.core.events import EventType
-from extauthz.core.governance import Change, Key, change_payload, read_change
+from extauthz.core.governance import read_change
 from extauthz.core.history import Recorded
-from extauthz.core.times import format_instant
 
 PRODUCER: Final = "directory-watch"
-SOURCE: Final = "sentinel"
 POLL_SECONDS: Final = 1.0  # for what no notice reaches
 COMPARE_SECONDS: Final = 60.0  # the store may have got what another process recorded
 MOST_AT_ONCE: Final = 500
-_KEY: Final = b"governance"  # one key keeps all changes in one partition, in order
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +37,7 @@ class DirectoryWatch:
 
     Args:
         folder: the access directory.
+        ledger: what is recorded; who else records in this process shares it.
         open_log: the event log; it may be away.
         clock: seconds since the epoch.
         new_id: makes a UUIDv7.
@@ -52,6 +51,7 @@ class DirectoryWatch:
         self,
         folder: Path,
         *,
+        ledger: Ledger,
         open_log: Callable[[], Awaitable[EventLog]],
         store: EventStore,
         clock: Callable[[], float],
@@ -60,7 +60,7 @@ class DirectoryWatch:
     ) -> None:
         self._folder, self._open_log, self._store = Folder(folder), open_log, store
         self._clock, self._new_id, self._retention = clock, new_id, retention
-        self._recorded: dict[Key, Recorded] = {}
+        self._ledger = ledger
         self._compared_at = -COMPARE_SECONDS
         self._fault = ""
 
@@ -98,16 +98,29 @@ class DirectoryWatch:
             self._fault = ""
 
     async def _look(self) -> None:
+        self._ledger.begin_look()
         reading = await asyncio.to_thread(self._folder.read)
         now = self._clock()
         if abs(now - self._compared_at) >= COMPARE_SECONDS:
             await asyncio.to_thread(self._compare, now)
             self._compared_at = now
+        if changes := self._changes(reading, now):
+            await self._record(changes)
+
+    def _changes(self, reading: Reading, now: float) -> list[Recorded]:
+        """What is to be recorded, but for what others in this process are recording."""
+        for key, last in self._ledger.last().items():
+            if not last.change.file and key in reading.objects:
+                self._ledger.place(key, reading.objects[key].file)
         retention = self._retention.total_seconds() if self._retention else 0.0
         confirm_before = now - retention / 2 if retention else 0.0
-        changes = list(differences(self._recorded, reading, confirm_before))
-        if changes:
-            await self._record(changes, now)
+        found = list(differences(self._ledger.last(), reading, confirm_before))
+        unsettled = self._ledger.unsettled()  # looked at last: nobody can begin unseen
+        return [
+            Recorded(self._ledger.time_for(change.key, now), change)
+            for change in found
+            if change.key not in unsettled
+        ]
 
     def _compare(self, now: float) -> None:
         """Learn what is recorded; what this process told later is not stored yet. Blocks."""
@@ -118,31 +131,18 @@ class DirectoryWatch:
                 problem = {"event_id": event.event_id, "error": str(error)}
                 _log.warning("a recorded change cannot be read", extra=problem)
                 continue
-            own, at = self._recorded.get(change.key), event.event_time.timestamp()
-            if own is None or own.at < at:
-                self._recorded[change.key] = Recorded(at, change)
+            self._ledger.note(Recorded(event.event_time.timestamp(), change))
 
-    async def _record(self, changes: Sequence[Change], now: float) -> None:
+    async def _record(self, changes: Sequence[Recorded]) -> None:
         log = await self._open_log()
-        at = int(now * 1000) / 1000  # as it is stored
         for first in range(0, len(changes), MOST_AT_ONCE):
             some = changes[first : first + MOST_AT_ONCE]
-            await log.append([self._message(change, at) for change in some])
-            for change in some:
-                self._recorded[change.key] = Recorded(at, change)
-                told: dict[str, Any] = {"action": change.action.value, **change.key._asdict()}
-                _log.info("change recorded", extra={"change": told})
-
-    def _message(self, change: Change, at: float) -> Message:
-        envelope = {
-            "producer": PRODUCER,
-            "event_id": self._new_id(),
-            "timestamp": format_instant(at),
-            "source": SOURCE,
-            "event_type": EventType.GOVERNANCE_CHANGE.value,
-            "payload": change_payload(change),
-        }
-        return Message(orjson.dumps(envelope), _KEY)
+            await log.append(
+                [message_of(each, producer=PRODUCER, event_id=self._new_id()) for each in some]
+            )
+            for each in some:
+                self._ledger.note(each)
+                _log.info("change recorded", extra={"change": told(each.change)})
 
 
 async def _sleep(stop: asyncio.Event) -> None:

@@ -5,17 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uuid_utils
 from flask import Flask
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.directory import DirectoryStore
+from backend.adapters.sqlite_log import SqliteLog
 from backend.api.app import create_app
 from backend.auth.api_keys import USER, ApiKey, ApiKeys, digest_of, from_lists
 from backend.auth.principal import Principal, Scope
+from backend.history.delivery import Delivery
+from backend.history.ledger import Ledger
+from backend.history.outbox import Outbox
+from backend.history.recorder import Recorder
 from backend.metrics import ApiMetrics, new_registry
 from backend.ports.access_store import AccessStore
+from backend.ports.change_log import ChangeLog
+from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from tests.tools.event_rows import NOON
+from tests.tools.log_thread import LogThread
 
 ACCESS = """
 apiVersion: mcpruntime.org/v1alpha1
@@ -47,6 +56,23 @@ spec: {serverRef: {name: shop}, subject: {agentID: ops}, revoked: true}
 NewApp = Callable[..., Flask]
 
 
+def new_recorder(folder: Path, log: EventLog, thread: LogThread) -> Recorder:
+    """A recorder of changes, its outbox in `folder`."""
+
+    async def opened() -> EventLog:
+        return log
+
+    outbox = Outbox(folder / "outbox.db", NOON.timestamp)
+    return Recorder(
+        ledger=Ledger(),
+        outbox=outbox,
+        delivery=Delivery(outbox, opened),
+        loop=thread.loop,
+        clock=NOON.timestamp,
+        new_id=lambda: str(uuid_utils.uuid7()),
+    )
+
+
 def callers() -> ApiKeys:
     """`admin`, `user` and `ingest` of plain lists; users of namespaces from a keys file."""
     limited = {
@@ -76,13 +102,25 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore
 
 
 @pytest.fixture(scope="module")
-def new_app(access: AccessStore) -> NewApp:
+def changes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    """Records changes in a log of its own."""
+    folder, thread = tmp_path_factory.mktemp("changes"), LogThread()
+    log = SqliteLog(folder / "log.db", clock=NOON.timestamp, retention_seconds=3600)
+    thread.run(log.start())
+    yield new_recorder(folder, log, thread)
+    thread.run(log.stop())
+    thread.stop()
+
+
+@pytest.fixture(scope="module")
+def new_app(access: AccessStore, changes: ChangeLog) -> NewApp:
     """Makes the application over a store."""
 
     def made(store: EventStore | None, **others: Any) -> Flask:
         given: dict[str, Any] = {
             "store": store,
             "access": access,
+            "changes": changes,
             "letters": None,
             "verifier": callers(),
             "metrics": ApiMetrics(new_registry()),

@@ -13,6 +13,7 @@ import yaml
 
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.sqlite_log import SqliteLog
+from backend.history.ledger import Ledger
 from backend.history.watch import COMPARE_SECONDS, DirectoryWatch
 from backend.ports.event_log import Assignment, EventLog
 from backend.ports.event_store import StoredEvent
@@ -112,6 +113,7 @@ def watch(folder: Path, log: SqliteLog, store: ClickHouseStore, clock: Clock) ->
     ) -> DirectoryWatch:
         return DirectoryWatch(
             folder,
+            ledger=Ledger(),
             open_log=open_log,
             store=store,
             clock=clock,

@@ -1,0 +1,161 @@
+"""Changes grants and sessions: recorded before they are made, tightening whatever happens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Generic
+
+from backend.api.governance_bodies import in_body
+from backend.api.governance_effect import Effect, Effects
+from backend.api.refusals import bad_body, precondition_failed
+from backend.auth.principal import Principal
+from backend.ports.access_store import AccessStore, Binding, Edited, Stored
+from backend.ports.change_log import ChangeLog
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Conflict, Invalid, NotFound
+from extauthz.core.findings import findings
+from extauthz.core.governance import Action, Change, Key, server_of
+from extauthz.core.model import MCPAgentSession, MCPServer
+from extauthz.core.tightening import only_tightens
+from extauthz.core.times import format_instant
+from extauthz.core.writing import to_object
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Generic[Binding]):
+    """A change that somebody asks for.
+
+    Args:
+        change: makes the new object of the old; may be called several times; None is no object.
+        expected: version that it must still have; empty for any.
+        may_exist: False where it must be made anew.
+    """
+
+    kind: type[Binding]
+    namespace: str
+    name: str
+    change: Callable[[Binding | None], Binding | None]
+    by: Principal
+    expected: str = ""
+    may_exist: bool = True
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind.__name__, self.namespace, self.name)
+
+    def changed(self, before: Binding | None) -> Binding | None:
+        """Raises: Refused, and what `change` does."""
+        if before is not None and not self.may_exist:
+            problem = f"`{self.namespace}/{self.name}` is there already"
+            raise precondition_failed("If-None-Match", problem, "choose another name")
+        return self.change(before)
+
+
+class Governance:
+    """What the routes of grants and sessions share.
+
+    Args:
+        access, changes: may raise Retryable.
+        effects: works out what a change would do.
+    """
+
+    def __init__(self, access: AccessStore, changes: ChangeLog, effects: Effects) -> None:
+        self.access, self._changes, self._effects = access, changes, effects
+
+    def make(self, wanted: Wanted[Binding], now: datetime) -> Edited[Binding]:
+        """Record the change, and make it.
+
+        Raises:
+            Refused: it has another version.
+            NotFound, Invalid: as `change` does.
+            Retryable: it cannot be written, or cannot be recorded and takes no right away.
+        """
+        before = self._current(wanted)
+        if not self._tightens(before, wanted.changed(before), now):
+            self._changes.check()  # before others have to wait for this one
+
+        def record(old: Binding | None, new: Binding | None) -> None:
+            change = _change(wanted, old, new)
+            if self._tightens(old, new, now):
+                self._changes.record_later(change)
+            else:
+                self._changes.record(change)
+
+        with self._changes.editing(wanted.key):
+            try:
+                return self.access.edit(
+                    wanted.kind,
+                    wanted.namespace,
+                    wanted.name,
+                    wanted.changed,
+                    before_write=record,
+                    expected=wanted.expected,
+                )
+            except Conflict as error:
+                raise _moved(str(error).partition(";")[0]) from error
+
+    def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Effect]:
+        """What `make` would do. Raises as that does, but for what comes of writing."""
+        stored = self._stored(wanted)
+        if wanted.expected and (stored is None or stored.version != wanted.expected):
+            raise _moved("it was changed meanwhile, or is gone")
+        before = stored.resource if stored else None
+        after = _born(wanted.changed(before), before, now)
+        effect = self._effects.of(before, after, now, wanted.by.namespaces)
+        created_at = stored.created_at if stored else format_instant(now.timestamp())
+        version = stored.version if stored and before == after else ""
+        told = None if after is None else Stored(after, version, created_at)
+        return Edited(stored, told), effect
+
+    def warnings(self, item: Binding | None, now: datetime) -> list[str]:
+        """What is hardly meant so in it, a sentence each."""
+        if item is None:
+            return []
+        found = findings(item, self.servers(), now.timestamp())
+        return [f"{in_body(each.field)}: {each.problem}; {each.mend}" for each in found]
+
+    def servers(self) -> Mapping[ObjectRef, MCPServer]:
+        """All there are."""
+        return {ObjectRef(each.namespace, each.name): each for each in self.access.servers()}
+
+    def _tightens(self, before: Binding | None, after: Binding | None, now: datetime) -> bool:
+        try:
+            return only_tightens(before, after, self.servers(), now.timestamp())
+        except Invalid as error:
+            raise bad_body(in_body(error.field), error.problem, error.mend) from error
+
+    def _current(self, wanted: Wanted[Binding]) -> Binding | None:
+        stored = self._stored(wanted)
+        return stored.resource if stored else None
+
+    def _stored(self, wanted: Wanted[Binding]) -> Stored[Binding] | None:
+        try:
+            return self.access.get(wanted.kind, wanted.namespace, wanted.name)
+        except NotFound:
+            return None
+
+
+def _born(after: Binding | None, before: Binding | None, now: datetime) -> Binding | None:
+    """With the creation time that the store would give it."""
+    if not isinstance(after, MCPAgentSession):
+        return after
+    if isinstance(before, MCPAgentSession):
+        return replace(after, created_at=before.created_at)
+    return replace(after, created_at=format_instant(now.timestamp()))
+
+
+def _moved(problem: str) -> Exception:
+    return precondition_failed("If-Match", problem, "read it again, and decide anew")
+
+
+def _change(wanted: Wanted[Binding], old: Binding | None, new: Binding | None) -> Change:
+    before, after = (to_object(item) if item else None for item in (old, new))
+    action = Action.DELETED if new is None else Action.CHANGED if old else Action.CREATED
+    return Change(
+        key=wanted.key,
+        action=action,
+        actor=wanted.by.name,
+        server=server_of(after or before or {}),
+        before=before,
+        after=after,
+    )
