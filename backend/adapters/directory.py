@@ -1,38 +1,42 @@
 """AccessStore over a folder of YAML: what a person edits on one machine.
 
-Every call reads the folder anew: it is small, and an edit shows at once. An object
-that does not validate is left out; the decision point's status names its fault.
+Every call looks at the folder anew, by the decision point's rule: an edit shows at once, a
+broken file keeps its last good objects, and while an object stands twice nothing changes.
 """
 
-import itertools
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from backend.adapters import directory_file
-from backend.adapters.yaml_text import changed_text, cut_text, new_text
+from backend.adapters.directory_text import File, checked, edited, key_of, names
+from backend.adapters.yaml_text import new_text
 from backend.ports.access_store import Binding, Edited, R, Stored
-from extauthz.core import accessdir
+from extauthz.core import accessdir, accessreader
+from extauthz.core.accessreader import AccessReader
 from extauthz.core.canonical import canonical, digest
 from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
 from extauthz.core.governance import Key
-from extauthz.core.manifests import Manifest, Placed, read_manifest
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Resource
+from extauthz.core.manifests import Placed, read_manifest
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.times import format_instant
 from extauthz.core.writing import to_object
 
 _MOST_TRIES: Final = 20  # while somebody else keeps saving the file
-_FILE_NAMES: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    raw: bytes
-    manifest: Manifest
+class _Facts:
+    """What is kept of an object beside the resource; as in `Stored`."""
+
+    version: str
+    created_at: str
+
+
+_Reading = accessreader.Reading[_Facts]
 
 
 class DirectoryStore:
@@ -44,6 +48,9 @@ class DirectoryStore:
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
+        self._reader = AccessReader(folder, keep=_facts, settle_seconds=0)
+        self._reading_alone = threading.Lock()
+        self._sound: _Reading | None = None  # the last one without duplicates
 
     def servers(self, namespace: str = "") -> Sequence[MCPServer]:
         return [stored.resource for stored in self.objects(MCPServer, namespace)]
@@ -55,13 +62,16 @@ class DirectoryStore:
         return [stored.resource for stored in self.objects(MCPAgentSession, namespace)]
 
     def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
+        reading = self._read()
+        if reading.duplicates and self._sound:
+            reading = self._sound
         found: dict[tuple[str, str], Stored[R]] = {}
-        for file in self._files():
-            for placed in file.manifest.objects:
-                one = placed.resource
-                if isinstance(one, kind):
-                    found.setdefault((one.namespace, one.name), _stored(one, placed))
-        return [found[key] for key in sorted(found) if namespace in ("", key[0])]
+        for each in reading.objects:
+            one = each.resource
+            if isinstance(one, kind) and namespace in ("", one.namespace):
+                stored = Stored(one, each.kept.version, each.kept.created_at)
+                found.setdefault((one.namespace, one.name), stored)
+        return [found[key] for key in sorted(found)]
 
     def get(self, kind: type[R], namespace: str, name: str) -> Stored[R]:
         for found in self.objects(kind, namespace):
@@ -72,7 +82,10 @@ class DirectoryStore:
         )
 
     def ping(self) -> None:
-        self._paths()
+        try:
+            accessdir.find(self._folder)
+        except OSError as error:
+            raise _unreadable(self._folder, error) from error
 
     def edit(
         self,
@@ -87,20 +100,30 @@ class DirectoryStore:
         key = Key(kind.__name__, namespace, name)
         with directory_file.locked(self._folder):
             for _ in range(_MOST_TRIES):
-                file, before = self._find(kind, key)
-                if expected and (before is None or before.version != expected):
-                    what = "is gone" if before is None else "was changed"
-                    problem = f"{key.kind} `{namespace}/{name}` {what} meanwhile"
-                    raise Conflict(f"{problem}; read it again, and decide anew")
-                old = before.resource if before else None
-                new = self._finished(change(old), old, key)
-                if new == old:
-                    return Edited(before, before)
                 try:
-                    return Edited(before, self._write(kind, file, key, old, new, before_write))
+                    return self._edit(kind, key, change, before_write, expected)
                 except directory_file.Moved:
                     continue
         raise Retryable(f"`{self._folder}` is being edited all the time; try again")
+
+    def _edit(
+        self,
+        kind: type[Binding],
+        key: Key,
+        change: Callable[[Binding | None], Binding | None],
+        before_write: Callable[[Binding | None, Binding | None], None],
+        expected: str,
+    ) -> Edited[Binding]:
+        file, before = self._find(kind, key)
+        if expected and (before is None or before.version != expected):
+            what = "is gone" if before is None else "was changed"
+            problem = f"{key.kind} `{key.namespace}/{key.name}` {what} meanwhile"
+            raise Conflict(f"{problem}; read it again, and decide anew")
+        old = before.resource if before else None
+        new = self._finished(change(old), old, key)
+        if new == old:
+            return Edited(before, before)
+        return Edited(before, self._write(kind, file, key, old, new, before_write))
 
     def _finished(self, new: Binding | None, old: Binding | None, key: Key) -> Binding | None:
         """What is to be written: sessions have a creation time, which nobody changes."""
@@ -117,36 +140,37 @@ class DirectoryStore:
     def _now(self) -> str:
         return format_instant(int(self._clock())).replace(".000", "")
 
-    def _find(self, kind: type[Binding], key: Key) -> tuple[_File | None, Stored[Binding] | None]:
+    def _find(self, kind: type[Binding], key: Key) -> tuple[File | None, Stored[Binding] | None]:
         """The object, and the file that it stands in.
 
         Raises:
-            Invalid: it stands twice, or in a file that is broken.
+            Invalid: it may stand in a broken file, or nothing that is written counts now.
+            Moved: the file is being edited.
         """
-        found: list[tuple[_File, Placed, Binding]] = []
-        for file in self._files():
-            there = [
-                (file, placed, placed.resource)
-                for placed in file.manifest.objects
-                if isinstance(placed.resource, kind) and _key(placed.resource) == key
-            ]
-            if file.manifest.faults and (there or key.name.encode() in file.raw):
-                fault = file.manifest.faults[0]
+        reading = self._read()
+        if reading.duplicates:
+            problem = f"no edit counts while an object stands twice: {reading.duplicates[0]}"
+            raise Invalid("", problem)
+        found = None
+        for path, file in reading.files.items():
+            there = any(each.key == key for each in (file.objects or ()) + file.partial)
+            if file.faults and (there or key.name.encode() in _text(path)):
                 mend = "mend the file first: it does not count until then"
-                raise Invalid("", f"may stand in a broken file ({fault})", mend)
-            found += there
-        if len(found) > 1:
-            files = " and ".join(f"{p.file}:{p.document.line}" for _, p, _ in found)
-            raise Invalid("metadata.name", f"stands twice ({files})", "keep one of them")
-        if not found:
+                raise Invalid("", f"may stand in a broken file ({file.faults[0]})", mend)
+            found = path if there else found
+        if found is None:
             return None, None
-        file, placed, resource = found[0]
-        return file, _stored(resource, placed)
+        raw = _text(found)
+        manifest = read_manifest(raw, str(found))
+        for placed in manifest.objects:
+            if isinstance(placed.resource, kind) and key_of(placed.resource) == key:
+                return File(found, raw, manifest), _stored(placed.resource, placed)
+        raise directory_file.Moved
 
     def _write(
         self,
         kind: type[Binding],
-        file: _File | None,
+        file: File | None,
         key: Key,
         old: Binding | None,
         new: Binding | None,
@@ -165,16 +189,16 @@ class DirectoryStore:
         if file is None:
             assert new is not None  # for it differs from none
             raw = self._new_file(new)
-            manifest = _checked(raw, (), new, str(self._folder))
-            directory_file.create(self._folder, _names(key), raw, still_new)
+            manifest = checked(raw, key, new, None, str(self._folder))
+            directory_file.create(self._folder, names(key), raw, still_new)
         else:
-            raw = _edited(file, key, old, new)
-            manifest = _checked(raw, file.manifest.objects, new, str(file.path), key)
+            raw = edited(file, key, old, new)
+            manifest = checked(raw, key, new, file, str(file.path))
             if raw:
                 directory_file.replace(file.path, raw, file.raw, recorded)
             else:
                 directory_file.delete(file.path, file.raw, recorded)
-        after = [p for p in manifest.objects if _key(p.resource) == key]
+        after = [p for p in manifest.objects if key_of(p.resource) == key]
         return _stored(new, after[0]) if new is not None else None
 
     def _new_file(self, new: MCPAccessGrant | MCPAgentSession) -> bytes:
@@ -182,83 +206,36 @@ class DirectoryStore:
         written["metadata"].setdefault("creationTimestamp", self._now())
         return new_text(written).encode()
 
-    def _files(self) -> Iterator[_File]:
-        for path in self._paths():
+    def _read(self) -> _Reading:
+        with self._reading_alone:
             try:
-                raw = accessdir.read(path)
-            except FileNotFoundError:  # removed since it was listed
-                continue
+                reading = self._reader.read()
             except OSError as error:
-                raise _unreadable(path, error) from error
-            yield _File(path, raw, read_manifest(raw, str(path)))
-
-    def _paths(self) -> list[Path]:
-        try:
-            return accessdir.find(self._folder)
-        except OSError as error:
-            raise _unreadable(self._folder, error) from error
+                raise _unreadable(self._folder, error) from error
+            if not reading.duplicates:
+                self._sound = reading
+        return reading
 
 
-def _key(resource: Resource) -> Key:
-    return Key(type(resource).__name__, resource.namespace, resource.name)
+def _text(path: Path) -> bytes:
+    try:
+        return accessdir.read(path)
+    except FileNotFoundError:  # removed since it was listed, or a link to nowhere
+        return b""
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
-def _stored(resource: R, placed: Placed) -> Stored[R]:
+def _facts(placed: Placed) -> _Facts:
     metadata = placed.document.value.get("metadata", {})
     created_at = metadata.get("creationTimestamp")
     version = digest(canonical(placed.document.value))
-    return Stored(resource, version, created_at if isinstance(created_at, str) else "")
+    return _Facts(version, created_at if isinstance(created_at, str) else "")
 
 
-def _names(key: Key) -> Iterator[str]:
-    """File names for a new object, the one that a person would choose first."""
-    kind, name = _FILE_NAMES[key.kind], key.name[:120]
-    yield f"{kind}-{name}.yaml"
-    longer = f"{kind}-{key.namespace[:60]}-{name}"
-    yield f"{longer}.yaml"
-    for number in itertools.count(2):
-        yield f"{longer}-{number}.yaml"
-
-
-def _edited(
-    file: _File,
-    key: Key,
-    old: MCPAccessGrant | MCPAgentSession | None,
-    new: MCPAccessGrant | MCPAgentSession | None,
-) -> bytes:
-    """The file with one object changed or cut out; empty where none is left."""
-    assert old is not None  # for it stands there
-    text = file.raw.decode("utf-8-sig")
-    try:
-        if new is None:
-            text = cut_text(text, key)
-        else:
-            text = changed_text(text, key, to_object(old), to_object(new))
-    except Invalid as error:
-        raise Invalid(str(file.path), error.problem, error.mend) from error
-    bom = _BOM if text and file.raw.startswith(_BOM) else b""
-    return bom + text.encode()
-
-
-def _checked(
-    raw: bytes, before: Sequence[Placed], new: Resource | None, file: str, key: Key | None = None
-) -> Manifest:
-    """Read what is to be written, before it is.
-
-    Raises:
-        Invalid: it is not what it should be.
-    """
-    manifest = read_manifest(raw, file)
-    kept = [placed.resource for placed in before]
-    wanted = [new if key and _key(one) == key else one for one in kept] if key else [new]
-    found = [placed.resource for placed in manifest.objects]
-    if manifest.faults:
-        fault = manifest.faults[0]
-        raise Invalid(fault.field, f"cannot be written to `{file}`: {fault.problem}", fault.mend)
-    if found != [one for one in wanted if one is not None]:
-        problem = "cannot be changed without damage to what stands around it"
-        raise Invalid(file, problem, "edit it by hand")
-    return manifest
+def _stored(resource: R, placed: Placed) -> Stored[R]:
+    facts = _facts(placed)
+    return Stored(resource, facts.version, facts.created_at)
 
 
 def _unreadable(path: Path, error: OSError) -> Retryable:

@@ -1,13 +1,12 @@
 """An access directory, or one file of it, as the command line reads it."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backend.cli.state import StateFolder
-from extauthz.core import accessdir
+from extauthz.core.accessreader import AccessReader
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.manifests import Fault, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
@@ -58,21 +57,16 @@ class Access:
 def read_access(path: Path) -> Access:
     """Read one YAML file, or those of a folder, the same ones as the decision point.
 
+    Of a file that is broken the objects that can be read are there, too, so that all that is
+    wrong with them is said at once.
+
     Raises:
         NotFound: the folder cannot be listed.
     """
     try:
-        is_folder = path.is_dir()
-        files = accessdir.find(path) if is_folder else [path]
+        return _read_folder(path) if path.is_dir() else _read_file(path)
     except OSError as error:
         raise NotFound(f"`{path}` cannot be read ({error.strerror}); make it readable") from error
-    read = accessdir.read if is_folder else Path.read_bytes  # who names a pipe means it
-    manifests = [_read(file, read) for file in files]
-    return Access(
-        files=len(files),
-        objects=tuple(placed for objects, _ in manifests for placed in objects),
-        faults=tuple(fault for _, faults in manifests for fault in faults),
-    )
 
 
 def choose_server(access: Access, wanted: str, where: Path) -> MCPServer:
@@ -115,12 +109,25 @@ def default_access(folder: StateFolder, *, is_demo: bool) -> Path:
     return access
 
 
-def _read(
-    file: Path, read: Callable[[Path], bytes]
-) -> tuple[tuple[Placed, ...], tuple[Fault, ...]]:
+def _read_folder(path: Path) -> Access:
+    files = AccessReader(path, keep=_placed, settle_seconds=0).read().files
+    objects, faults = list[Placed](), list[Fault]()
+    for name, file in files.items():
+        found = file.partial if file.faults else file.objects or ()
+        objects += [replace(each.kept, file=str(name)) for each in found]
+        faults += [replace(fault, file=str(name)) for fault in file.faults]
+    return Access(len(files), tuple(objects), tuple(faults))
+
+
+def _read_file(path: Path) -> Access:
+    """Of a pipe, too: who names it means it."""
     try:
-        raw = read(file)
+        manifest = read_manifest(path.read_bytes(), str(path))
     except OSError as error:
-        return (), (Fault(str(file), 0, "", f"cannot be read ({error.strerror})", "see to it"),)
-    manifest = read_manifest(raw, str(file))
-    return manifest.objects, manifest.faults
+        fault = Fault(str(path), 0, "", f"cannot be read ({error.strerror})", "see to it")
+        return Access(1, (), (fault,))
+    return Access(1, manifest.objects, manifest.faults)
+
+
+def _placed(placed: Placed) -> Placed:
+    return placed

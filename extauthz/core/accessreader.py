@@ -7,6 +7,7 @@
 - A change counts once it has stood for a while.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from extauthz.core.governance import Key
 from extauthz.core.manifests import Fault, Placed, read_manifest
 from extauthz.core.model import Resource
 
+_COARSE_NS: Final = 50_000_000  # two writes so close together may leave the same times
 _MOST_ROUNDS: Final = 20  # a directory that changes while it is read is read again
 
 K = TypeVar("K")
@@ -123,12 +125,14 @@ class AccessReader(Generic[K]):
             if not changed and seen.keys() == before.keys():
                 return self._reading
             files = {path: self._file(path) if path in changed else before[path] for path in seen}
+            read_at = time.time_ns()
             if self._scan() == seen:
                 break
         if files != before:
             objects = tuple(one for file in files.values() for one in file.objects or ())
             self._reading = Reading(files, objects, tuple(_duplicates(objects)))
-        self._seen = seen
+        recent = read_at - _COARSE_NS  # what was written since is read once more
+        self._seen = {p: at if at and max(at[-2:]) < recent else None for p, at in seen.items()}
         return self._reading
 
     def _scan(self) -> Listing:

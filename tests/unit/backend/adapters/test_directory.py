@@ -38,6 +38,39 @@ def test_a_broken_file_hides_no_other(tmp_path: Path) -> None:
     assert names(DirectoryStore(tmp_path)) == ["a"]
 
 
+def test_a_file_that_breaks_keeps_its_last_good_objects(tmp_path: Path) -> None:
+    """As at the decision point: all of them or, where it was never good, none."""
+    store, file = DirectoryStore(tmp_path), tmp_path / "a.yaml"
+    file.write_text(f"{GRANT.format(name='a')}---\n{GRANT.format(name='b')}")
+    assert names(store) == ["a", "b"]
+    for broken in (f"{GRANT.format(name='c')}---\nkind: MCPAccessGrant\n", "", "kind: ["):
+        file.write_text(broken)
+        assert names(store) == ["a", "b"]
+    assert names(DirectoryStore(tmp_path)) == []
+    file.unlink()
+    assert names(store) == []
+
+
+def test_while_an_object_stands_twice_nothing_changes(tmp_path: Path) -> None:
+    """As at the decision point; who looks for the first time sees the first of them."""
+    store = DirectoryStore(tmp_path)
+    (tmp_path / "b.yaml").write_text(GRANT.format(name="b"))
+    assert names(store) == ["b"]
+    (tmp_path / "a.yaml").write_text(f"{GRANT.format(name='a')}---\n{GRANT.format(name='b')}")
+    assert names(store) == ["b"]
+    assert names(DirectoryStore(tmp_path)) == ["a", "b"]
+    (tmp_path / "b.yaml").unlink()
+    assert names(store) == ["a", "b"]
+
+
+def test_an_edit_of_the_same_size_in_the_same_moment_shows(tmp_path: Path) -> None:
+    """File times are coarse: what was just written is read once more."""
+    store, file = DirectoryStore(tmp_path), tmp_path / "a.yaml"
+    for name in "abcdefgh" * 5:
+        file.write_text(GRANT.format(name=name))
+        assert names(store) == [name]
+
+
 def test_a_missing_folder_is_away(tmp_path: Path) -> None:
     """The error names the folder and the mend."""
     store = DirectoryStore(tmp_path / "nowhere")

@@ -212,10 +212,12 @@ def test_a_name_that_a_broken_file_may_hold_is_not_made(folder: Path) -> None:
 
 
 def test_an_object_that_stands_twice_is_not_edited(folder: Path) -> None:
-    """Both places are named."""
+    """Nor is any other: nothing counts until then. Both places are named."""
     (folder / "h.yaml").write_text(GRANT.format(name="g"))
-    with unchanged(folder), pytest.raises(Invalid, match=r"g\.yaml:2 and .*h\.yaml:2.*keep one"):
+    with unchanged(folder), pytest.raises(Invalid, match=r"h\.yaml:2: .*g\.yaml:2.*keep one"):
         edit(folder, disable, before_write=never)
+    with unchanged(folder), pytest.raises(Invalid, match="no edit counts while"):
+        edit(folder, create, "new", before_write=never)
 
 
 def test_anchors_are_left_alone(folder: Path) -> None:
