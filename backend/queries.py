@@ -254,3 +254,33 @@ class Usage:
     decisions: Sequence[Count]
     series: Sequence[Bucket]
     step_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantUse:
+    """Calls of one tool that one grant decided.
+
+    Args:
+        namespace, grant: of the grant that allowed, denied, or came furthest.
+        tool_name: as it was called.
+    """
+
+    namespace: str
+    grant: str
+    tool_name: str
+    allowed: int
+    denied: int
+    last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GrantUses:
+    """Which grants decided calls, as far as the store goes back.
+
+    Args:
+        stored_since: time of the earliest event that is stored, whatever its type; None where
+            there is none.
+    """
+
+    uses: Sequence[GrantUse]
+    stored_since: datetime | None

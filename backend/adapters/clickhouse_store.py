@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
 
-from backend.adapters import clickhouse_runs, clickhouse_schema
+from backend.adapters import clickhouse_grants, clickhouse_runs, clickhouse_schema
 from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_changes import CHANGES
 from backend.adapters.clickhouse_client import (
@@ -37,6 +37,7 @@ from backend.queries import (
     Cursor,
     EventFilter,
     ExportForm,
+    GrantUses,
     Page,
     Summary,
     Usage,
@@ -239,6 +240,9 @@ class ClickHouseStore:
 
     def usage(self, asked: EventFilter, limit: int) -> Usage:
         return UsageQueries(self._readers).usage(asked, limit)
+
+    def grant_use(self, since: datetime) -> GrantUses:
+        return clickhouse_grants.grant_use(self._readers, since)
 
     def export(self, asked: EventFilter, form: ExportForm) -> Iterator[bytes]:
         return ExportQueries(self._readers).export(asked, form)

@@ -15,6 +15,7 @@ from backend.queries import (
     Cursor,
     EventFilter,
     ExportForm,
+    GrantUses,
     Page,
     Summary,
     Usage,
@@ -286,6 +287,12 @@ class EventStore(Protocol):
             limit: length of the lists of servers, actors, tools, teams and latencies.
 
         Raises: TooSlow.
+        """
+
+    def grant_use(self, since: datetime) -> GrantUses:
+        """Which grants decided calls, of which tools, from the midnight (UTC) before `since` on.
+
+        Fast, however many events there are. Raises: TooSlow.
         """
 
     def export(self, asked: EventFilter, form: ExportForm) -> Iterator[bytes]:

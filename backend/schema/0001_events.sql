@@ -43,6 +43,12 @@ CREATE TABLE IF NOT EXISTS events
     latency_step UInt8 MATERIALIZED if(JSONExtractFloat(payload_packed, 'latency_ms') <= 0, 0,
         1 + least(253, greatest(0, floor(log(JSONExtractFloat(payload_packed, 'latency_ms') / 0.1)
             / log(1.1))))) CODEC(ZSTD(1)),
+    -- The grant that decided, `namespace/name`; of a name that is the request's id, too, the
+    -- packed payload may hold the mark.
+    matched_grant LowCardinality(String) MATERIALIZED
+        if(JSONExtractString(payload_packed, 'matched_grant') = '', '', concat(
+            JSONExtractString(payload_packed, 'matched_grant_namespace'), '/',
+            replaceAll(JSONExtractString(payload_packed, 'matched_grant'), '\x7fr', request_id))),
     INDEX event_id_bloom event_id TYPE bloom_filter GRANULARITY 32,
     INDEX outcome_of_bloom outcome_of TYPE bloom_filter GRANULARITY 32,
     INDEX event_type_set event_type TYPE set(32) GRANULARITY 8, -- finds the few that are rare
@@ -101,6 +107,15 @@ CREATE TABLE IF NOT EXISTS events
             count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
         GROUP BY toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
             event_type, declared_tool, decision
+    ),
+    -- What no call used is asked of it. A tool counts where a grant speaks of it: strangers
+    -- may make up names.
+    PROJECTION grants_by_day
+    (
+        SELECT toDate(event_time), matched_grant, if(matched_grant = '', '', tool_name),
+            event_type, countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
+        GROUP BY toDate(event_time), matched_grant, if(matched_grant = '', '', tool_name),
+            event_type
     ),
     PROJECTION latencies_by_day
     (

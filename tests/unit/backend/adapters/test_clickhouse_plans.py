@@ -10,6 +10,7 @@ import pytest
 
 from backend.adapters.clickhouse_client import Server
 from backend.adapters.clickhouse_events import EventQueries
+from backend.adapters.clickhouse_grants import grant_use
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.clickhouse_usage import UsageQueries
@@ -84,3 +85,8 @@ def test_ids_are_looked_up(readers: Readers, name: str) -> None:
     """By their hashes, in a projection that is ordered by them."""
     page = EventQueries(readers).page(EventFilter(**{name: f"{name[0]}7"}), 10)
     assert len(page.events) == 2
+
+
+def test_grants_read_days(readers: Readers) -> None:
+    """The earliest event, too, is known without reading any."""
+    assert grant_use(readers, MIDNIGHT).stored_since == MIDNIGHT
