@@ -40,6 +40,7 @@ class _Endpoint:
         self._faults: list[Fault] = []
         self._parts: dict[str, Parts] = {}
         self._checking = threading.Lock()
+        self._dropped = 0  # how often a check found parts that were not whole
         self.inserts = 0
 
     def app(self) -> web.Application:
@@ -115,8 +116,9 @@ class _Endpoint:
                     connection.query(f"SET {name} = '{value}'")
             if insert:
                 into, format_name = insert[1].decode(), insert[2].decode()
+                dropped = self._dropped
                 _insert(connection, into, format_name, statement[insert.end() :])
-                self._check_parts(given["database"])
+                self._check_parts(given["database"], dropped)
                 return b""
             parameters = {n[6:]: v for n, v in given.items() if n.startswith("param_")}
             return bytes(
@@ -125,8 +127,17 @@ class _Endpoint:
         finally:
             connection.close()
 
-    def _check_parts(self, database: str) -> None:
-        """Raises: Retryable, Damaged: with the code of a full disk."""
+    def _check_parts(self, database: str, dropped: int) -> None:
+        """Check what an insert wrote.
+
+        Args:
+            dropped: as it was before the insert. Another insert's check may have found, and
+                dropped, the parts of this one.
+
+        Raises:
+            Retryable: with the code of a full disk.
+            Damaged: likewise.
+        """
         with self._checking:
             if database not in self._parts:
                 connection = self._chdb.connect(self._path)
@@ -136,9 +147,13 @@ class _Endpoint:
             try:
                 self._parts[database].check()
             except (Retryable, Damaged) as error:
+                self._dropped += 1
                 raise type(error)(
                     f"Code: 243. DB::Exception: {error} (NOT_ENOUGH_SPACE)"
                 ) from error
+            if self._dropped != dropped:
+                lost = "another insert's check dropped parts meanwhile"
+                raise Retryable(f"Code: 243. DB::Exception: {lost} (NOT_ENOUGH_SPACE)")
 
     def _occupy(self, seconds: float, given: dict[str, str]) -> None:
         """What a slow query looks like in `system.processes`, also while it waits here."""

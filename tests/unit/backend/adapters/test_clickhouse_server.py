@@ -1,6 +1,8 @@
 """The store over HTTP, when the server dies, hangs, loses answers and has no room."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -161,6 +163,28 @@ def test_a_full_disk_is_retryable(endpoint: ClickHouseEndpoint, opener: Opener) 
     assert store.present(TOPIC, 0, 0, 100) == frozenset()
     store.insert(rows(10))
     assert store.total(NONE) == 10
+
+
+def test_a_full_disk_is_told_to_every_writer(endpoint: ClickHouseEndpoint, opener: Opener) -> None:
+    """Of inserts at once, what was answered to be stored is stored."""
+    stores = [opener() for _ in range(4)]
+    stores[0].migrate()
+    told: list[int] = []
+
+    def insert(number: int, row: StoredEvent) -> None:
+        with suppress(Retryable):
+            stores[number].insert([row])
+            told.append(row.log_offset)
+
+    some = rows(40)
+    endpoint.limit_files(0)
+    try:
+        with ThreadPoolExecutor(len(stores)) as writers:
+            for n, row in enumerate(some):
+                writers.submit(insert, n % len(stores), row)
+    finally:
+        endpoint.limit_files(-1)
+    assert stores[0].present(TOPIC, 0, 0, 100) == set(told)
 
 
 def test_a_refused_row_is_not_quoted(opener: Opener) -> None:
