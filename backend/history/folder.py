@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.core import accessreader
+from extauthz.core.accessdir import SETTLE_SECONDS
+from extauthz.core.accessreader import AccessReader
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import Key
 from extauthz.core.manifests import Placed
@@ -42,11 +43,15 @@ class Reading:
 
 
 class Folder:
-    """Reads what changed since it last did. Blocking."""
+    """Reads what changed since it last did. Blocking.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        settle_seconds: how long a change must stand before it counts.
+    """
+
+    def __init__(self, path: Path, settle_seconds: float = SETTLE_SECONDS) -> None:
         self.path = path
-        self._reader = accessreader.AccessReader(path, keep=_written)
+        self._reader = AccessReader(path, keep=_written, settle_seconds=settle_seconds)
 
     def read(self) -> Reading:
         """The directory, once nobody is writing in it.
