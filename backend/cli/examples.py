@@ -1,7 +1,9 @@
 """Finds an allowed and a denied call in a policy, to be shown as commands to copy."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot

@@ -1,6 +1,8 @@
 """Parse, identify, evaluate: one request to one decision."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from extauthz.core.decision import Decision, Effect, PolicyFacts
 from extauthz.core.evaluate import evaluate

@@ -1,10 +1,13 @@
 """A decision, as a value. Denial is a value too, never an exception."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
+from msgspec.structs import force_setattr, replace
+
+from extauthz.core.code import Code
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, NOBODY, Call, Identity
-from extauthz.core.value import Code, value
 
 
 class Effect(Code):
@@ -25,8 +28,7 @@ class DenyStyle(Code):
     HTTP_403 = "http_403"  # the status and body of mcp-runtime's own gateway
 
 
-@value(frozen=True, slots=True)
-class ObjectRef:
+class ObjectRef(msgspec.Struct, frozen=True, gc=False):
     """A namespaced object."""
 
     namespace: str
@@ -36,8 +38,7 @@ class ObjectRef:
         return f"{self.namespace}/{self.name}"
 
 
-@value(frozen=True, slots=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True, gc=False):
     """Trust levels of one evaluation: `low`, `medium`, `high`, or empty where not reached."""
 
     required: str = ""
@@ -86,8 +87,7 @@ class PolicyFacts:
 NO_TRUST = Trust()
 
 
-@value(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """One decision, with all that explains it.
 
     Args:
@@ -135,5 +135,5 @@ class Decision:
         if self.id:
             return replace(self, id=id)
         # A copy for each call would cost twice what making the decision does.
-        object.__setattr__(self, "id", id)
+        force_setattr(self, "id", id)
         return self

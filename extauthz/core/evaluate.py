@@ -3,7 +3,7 @@
 Rows 3a to 11 cost the same with ten grants and with a hundred thousand.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from extauthz.core.decision import Decision, Effect, Trust, Would
 from extauthz.core.identity import is_trusted_peer

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from extauthz.core.decision import Decision, Effect, ObjectRef
 from extauthz.core.evaluate import weigh_grant
 from extauthz.core.policy import LEVELS, UNDECLARED, Grant, Policy, Rule, Session, Tool, order
@@ -42,7 +44,7 @@ def told(decision: Decision, steps: list[Step]) -> dict[str, Any]:
         would = decision.would
         said["would"] = {"effect": would.effect.value, "reason": would.reason.value}
     return said | {
-        "trust": asdict(decision.trust),
+        "trust": msgspec.structs.asdict(decision.trust),
         "grant": _named(decision.grant),
         "session": _named(decision.session),
         "explanation": [asdict(step) for step in steps if step.outcome is not Outcome.SKIPPED],

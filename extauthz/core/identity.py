@@ -1,8 +1,9 @@
 """Who calls: identity from trusted headers, or from a verified token."""
 
 import ipaddress
-from dataclasses import replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from extauthz.core.model import AGENT_HEADER, HUMAN_HEADER, SESSION_HEADER, TEAM_HEADER
 from extauthz.core.policy import IdentityHeaders, OAuth, Policy

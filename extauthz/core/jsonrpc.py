@@ -3,8 +3,10 @@
 Whatever two servers could read differently is refused (docs/decisions.md, row 1).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from extauthz.core.canonical import canonical, digest
 from extauthz.core.headers import check_media_type, decode_mcp_value

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+import msgspec
+
 from extauthz.core.claims import first_claim
 from extauthz.core.decision import Effect, ObjectRef, PolicyFacts
 from extauthz.core.model import TRUST_LEVELS
 from extauthz.core.request import Identity
-from extauthz.core.value import value
 
 RANKS = {level: rank for rank, level in enumerate(TRUST_LEVELS, start=1)}
 LEVELS = {rank: level for level, rank in RANKS.items()}
@@ -35,8 +36,7 @@ class Tool:
 UNDECLARED = Tool(rank=RANKS["low"], side_effect="", risk="")
 
 
-@value(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """What a grant says of one tool. `rank`: required trust, 0 when unset."""
 
     deny: bool
@@ -46,8 +46,7 @@ class Rule:
 COVERS = Rule(deny=False, rank=0)  # what a grant without rules says of every tool
 
 
-@value(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """A grant, ready to be evaluated.
 
     Args:
@@ -82,8 +81,7 @@ def order(grant: Grant) -> tuple[str, str]:
     return grant.ref.namespace, grant.ref.name
 
 
-@value(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, gc=False):
     """A session, ready to be evaluated. `rank`: consented trust."""
 
     ref: ObjectRef

@@ -1,6 +1,6 @@
 """Reason codes: why a call was decided as it was. One enum for code, events and docs."""
 
-from extauthz.core.value import Code
+from extauthz.core.code import Code
 
 
 class Reason(Code):

@@ -6,9 +6,11 @@ document, so that what comes out is known to work. What opens least to others co
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import Decision, ObjectRef

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from extauthz.core.value import Code, value
+from extauthz.core.code import Code
 
 # Of one request, as Envoy may be told to buffer it; more is never decided about.
 MAX_BODY_BYTES: Final = 16 << 20
@@ -49,8 +49,7 @@ class Era(Code):
     MODERN = "modern"
 
 
-@value(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """What the message asks for; the outcome of the strict parse.
 
     Args:
@@ -77,8 +76,7 @@ class Call:
         return self.method in {"tools/call", "call_tool"}
 
 
-@value(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who calls. Empty fields are unknown; values compare exactly."""
 
     human_id: str = ""

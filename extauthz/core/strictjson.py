@@ -18,8 +18,8 @@ MAX_NUMBER_DIGITS = 100  # in a row; a double needs 17, the largest exact intege
 
 # Possessive, and without its end too: hostile quotes cost one pass and no memory.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?+"?+', re.DOTALL)
-# Every digit (or point) as 0, every exponent's letter as e: a suspect number is found by these.
-_DIGITS = bytes.maketrans(b"123456789.E-", b"0000000000e+")
+# Every digit (or point) as 0, every exponent's letter as e, no sign: a suspect number is found so.
+_DIGITS, _SIGNLESS = bytes.maketrans(b"123456789.E", b"0000000000e"), b"+-"
 _LONG = b"0" * (MAX_NUMBER_DIGITS + 1)
 _NUMBER = re.compile(rb"-?[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?")
 _NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
@@ -62,8 +62,8 @@ def parse(body: bytes, most_containers: int | None = None) -> Any:
         raise _classify(body, str(error)) from None
     if containers > MAX_DEPTH:
         _check_depth(body)
-    digits = body.translate(_DIGITS)
-    if b"e000" in digits or b"e+000" in digits or _LONG in digits:
+    digits = body.translate(_DIGITS, _SIGNLESS)
+    if b"e000" in digits or _LONG in digits:
         _check_numbers(body)
     return value
 

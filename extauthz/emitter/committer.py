@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from extauthz.core.decision import Decision, Effect
 from extauthz.core.reasons import Reason

@@ -10,12 +10,12 @@ import itertools
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uuid_utils
 import uvloop
+from msgspec.structs import replace
 
 from extauthz.emitter import Emitter, EmitterOptions
 from tests.perf.pipeline.traffic import Fleet, Traffic

@@ -1,11 +1,11 @@
 """What a decision makes Envoy answer."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from mcp_types import JSONRPCError, UnsupportedProtocolVersionErrorData
+from msgspec.structs import replace
 
 from extauthz.answers import ANSWERS, DENIED, OUTAGE
 from extauthz.core.decision import Decision, DenyStyle, Effect, PolicyFacts, Trust
