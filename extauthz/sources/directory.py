@@ -18,7 +18,7 @@ from extauthz.sources.policies import Policies
 _MEND_SERVER = "set MCP_SERVER_NAME and MCP_SERVER_NAMESPACE to one of them"
 
 
-class Refused(Exception):
+class NoPolicy(Exception):
     """The objects together make no policy."""
 
     def __init__(self, *faults: Fault) -> None:
@@ -82,8 +82,8 @@ class DirectorySource:
         if self._is_stale and (self._policies.is_ready or reading.is_known):
             try:
                 policy = await asyncio.to_thread(self._compile, reading, now)
-            except Refused as refused:
-                self._refused = refused.faults
+            except NoPolicy as none:
+                self._refused = none.faults
             else:
                 self._refused = ()
                 self._policies.run(policy, confirmed_at=now, now=now)
@@ -99,7 +99,7 @@ class DirectorySource:
     def _compile(self, reading: Reading[None], now: float) -> Policy:
         """One policy from all objects. Blocks."""
         if reading.duplicates:
-            raise Refused(*reading.duplicates)
+            raise NoPolicy(*reading.duplicates)
         server, place = self._choose(reading.objects)
         resources = [s.resource for s in reading.objects]
         try:
@@ -112,7 +112,7 @@ class DirectorySource:
             )
             return compile_document(document)
         except Invalid as error:
-            raise Refused(place.fault(error.problem, error.mend, error.field)) from error
+            raise NoPolicy(place.fault(error.problem, error.mend, error.field)) from error
 
     def _choose(self, standing: Iterable[Standing[None]]) -> tuple[MCPServer, Standing[None]]:
         expected = self._expected
@@ -127,12 +127,12 @@ class DirectorySource:
         folder, names = str(self._folder), ", ".join(f"{s.namespace}/{s.name}" for s, _ in servers)
         if not servers:
             mend = "add the MCPServer that is governed here"
-            raise Refused(Fault(folder, 0, "", "holds no MCPServer", mend))
+            raise NoPolicy(Fault(folder, 0, "", "holds no MCPServer", mend))
         if not chosen:
             wanted = f"{expected.namespace or '*'}/{expected.server or '*'}"
             problem = f"holds no MCPServer `{wanted}` (there is {names})"
-            raise Refused(Fault(folder, 0, "", problem, _MEND_SERVER))
-        raise Refused(Fault(folder, 0, "", f"holds several MCPServers ({names})", _MEND_SERVER))
+            raise NoPolicy(Fault(folder, 0, "", problem, _MEND_SERVER))
+        raise NoPolicy(Fault(folder, 0, "", f"holds several MCPServers ({names})", _MEND_SERVER))
 
 
 def _objects(reading: Reading[None]) -> Mapping[Path, tuple[Standing[None], ...] | None]:
