@@ -66,8 +66,9 @@ bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event co
 bench-query: $(VENV)/installed-test ## what the api's questions cost beside the bare engine (3 minutes)
 	$(BIN)/python -m tests.perf.query $(BENCH_ARGS)
 
-generate: $(VENV)/installed-test ## write protos/gen anew from protos/*.proto
+generate: $(VENV)/installed-test ## write protos/gen and k8s/crds anew from their sources
 	$(BIN)/python -m protos.generate
+	$(BIN)/python -m k8s.generate
 
 envoy: $(VENV)/installed-test ## write envoy/sidecar.yaml and envoy/gateway.yaml anew
 	$(BIN)/python -m envoy_bootstrap sidecar > envoy/sidecar.yaml

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from extauthz.core.errors import Invalid
+from extauthz.core.rules import NO_SPACE
 from extauthz.core.times import parse_duration, parse_instant
 
 
@@ -82,7 +83,7 @@ class Fields:
         if not isinstance(value, str):
             raise Invalid(self.at(name), f"must be a string, not {_kind(value)}", "quote it")
         if value != value.strip():
-            raise Invalid(self.at(name), "has white space around it", "remove it")
+            raise NO_SPACE.refusal(self.at(name))
         return value
 
     def required_text(self, name: str) -> str:
@@ -152,9 +153,17 @@ class Fields:
         return tuple(found)
 
     def text_map(self, name: str) -> dict[str, str]:
-        """An object of strings, such as labels."""
+        """An object of strings, such as labels; white space around them does not matter."""
         fields = self.object(name)
-        return {key: fields.text(key) for key in fields.names()}
+        return {key: fields.prose(key) for key in fields.names()}
+
+    def bounded(self, name: str, most: int) -> None:
+        """Refuse a string or a list that is longer than `most`."""
+        value = self._value.get(name)
+        if isinstance(value, str) and len(value) > most:
+            raise Invalid(self.at(name), f"is longer than {most} characters", "shorten it")
+        if isinstance(value, list) and len(value) > most:
+            raise Invalid(self.at(name), f"has more than {most} items", "leave some out")
 
     def has(self, name: str) -> bool:
         """True where the member stands there and is not null."""

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 
+from extauthz.core import rules, schema
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
@@ -34,36 +35,12 @@ from extauthz.core.model import (
     ToolRule,
     ToolSpec,
 )
+from extauthz.core.shapes import within
 from extauthz.core.times import parse_duration
 from extauthz.core.urls import check_key_url
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
 _HEADER = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 token; Envoy refuses underscores
-
-# Fields that are read, and those of mcp-runtime that stand beside them.
-_AUTH_FIELDS = frozenset({
-    "mode", "humanIDHeader", "agentIDHeader", "teamIDHeader", "sessionIDHeader", "tokenHeader",
-    "issuerURL", "audience", "jwksURL", "claims", "trustedPeers", "trustDomain",
-})  # fmt: skip
-_POLICY_FIELDS = frozenset({
-    "mode", "defaultDecision", "enforceOn", "policyVersion", "denyStyle", "unknownMethods",
-    "sideEffectGuard", "maxStaleness", "allowedNamespaces",
-})  # fmt: skip
-_SESSION_FIELDS = frozenset({
-    "required", "store", "headerName", "maxLifetime", "enforceMaxLifetime", "idleTimeout",
-    "upstreamTokenHeader",
-})  # fmt: skip
-_TOOL_FIELDS = frozenset({
-    "name", "description", "requiredTrust", "sideEffect", "riskLevel", "labels",
-})  # fmt: skip
-_GRANT_FIELDS = frozenset({
-    "serverRef", "subject", "maxTrust", "toolRules", "allowedSideEffects", "policyVersion",
-    "disabled", "expiresAt",
-})  # fmt: skip
-_AGENT_SESSION_FIELDS = frozenset({
-    "serverRef", "subject", "consentedTrust", "expiresAt", "revoked", "policyVersion",
-    "upstreamTokenSecretRef",
-})  # fmt: skip
 
 
 def parse_object(value: object) -> Resource:
@@ -93,14 +70,13 @@ def check_name(name: str, where: str) -> None:
         Invalid: at `where`.
     """
     if not _NAME.fullmatch(name):
-        mend = "use lower-case letters, digits, `-` and `.`, at most 253"
-        raise Invalid(where, f"`{name[:64]}` is not a Kubernetes name", mend)
+        raise rules.KUBERNETES_NAME.refusal(where, name)
 
 
 def _server(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPServer:
-    spec.no_typos(frozenset({"teamID", "auth", "policy", "session", "tools"}))
+    within(spec, schema.SERVER)
     tools = tuple(_tool(item) for item in spec.objects("tools"))
-    _check_unique((tool.name for tool in tools), spec.at("tools"), "tool")
+    _check_unique((tool.name for tool in tools), spec.at("tools"), rules.TOOLS_DIFFER)
     return MCPServer(
         namespace=namespace,
         name=name,
@@ -113,13 +89,13 @@ def _server(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPServer
 
 
 def _auth(auth: Fields) -> Auth:
-    auth.no_typos(_AUTH_FIELDS)
+    within(auth, schema.AUTH)
     if auth.text("mode") == "mtls":
         raise Invalid(auth.at("mode"), "`mtls` is not supported yet", "use header or oauth")
     mode = auth.choice("mode", AUTH_MODES, "header")
     if mode == "oauth":
         _check_oauth(auth)
-    claims = auth.object("claims").only(frozenset({"humanID", "agentID", "teamID", "sessionID"}))
+    claims = within(auth.object("claims"), schema.CLAIMS)
     return Auth(
         mode=mode,
         human_id_header=header_name(auth, "humanIDHeader", HUMAN_HEADER),
@@ -151,8 +127,7 @@ def header_name(fields: Fields, name: str, default: str) -> str:
     """
     value = fields.text(name, default)
     if value and not _HEADER.fullmatch(value):
-        mend = "use letters, digits and `-` (no underscore: Envoy refuses those)"
-        raise Invalid(fields.at(name), f"`{value[:64]}` is not a header name", mend)
+        raise rules.HEADER_NAME.refusal(fields.at(name), value)
     return value
 
 
@@ -164,18 +139,23 @@ def networks(fields: Fields, name: str) -> tuple[str, ...]:
     """
     found = fields.texts(name)
     for i, text in enumerate(found):
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            where = f"{fields.at(name)}[{i}]"
-            raise Invalid(
-                where, f"`{text[:64]}` is not a CIDR block: {error}", "write it like 10.0.0.0/8"
-            ) from None
+        if not _is_network(text):
+            raise rules.CIDR.refusal(f"{fields.at(name)}[{i}]", text)
     return found
 
 
+def _is_network(text: str) -> bool:
+    """As CEL's `isCIDR` has it: with a prefix length, without a zone, IPv4 as IPv4."""
+    try:
+        address = ipaddress.ip_network(text).network_address
+    except ValueError:
+        return False
+    is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return "/" in text and "." not in text.rpartition("/")[2] and "%" not in text and not is_mapped
+
+
 def _policy(policy: Fields) -> PolicySpec:
-    policy.no_typos(_POLICY_FIELDS)
+    within(policy, schema.POLICY)
     policy.choice("enforceOn", ("call_tool",))
     allowed = policy.texts("allowedNamespaces")
     for i, namespace in enumerate(allowed):
@@ -193,7 +173,7 @@ def _policy(policy: Fields) -> PolicySpec:
 
 
 def _session_spec(session: Fields) -> SessionSpec:
-    session.no_typos(_SESSION_FIELDS)
+    within(session, schema.SESSION_SPEC)
     spec = SessionSpec(
         required=session.flag("required"),
         header_name=header_name(session, "headerName", ""),
@@ -202,12 +182,12 @@ def _session_spec(session: Fields) -> SessionSpec:
         idle_timeout=session.duration("idleTimeout") or "1h",
     )
     if spec.enforce_max_lifetime and not parse_duration(spec.max_lifetime, ""):
-        raise Invalid(session.at("maxLifetime"), "is zero and enforced", "set a longer time")
+        raise rules.LIFETIME_LASTS.refusal(session.at("maxLifetime"))
     return spec
 
 
 def _tool(tool: Fields) -> ToolSpec:
-    tool.no_typos(_TOOL_FIELDS)
+    within(tool, schema.TOOL)
     return ToolSpec(
         name=tool.required_text("name"),
         description=tool.prose("description"),
@@ -219,20 +199,19 @@ def _tool(tool: Fields) -> ToolSpec:
 
 
 def _grant(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPAccessGrant:
-    spec.only(_GRANT_FIELDS)
-    rules = tuple(_rule(item) for item in spec.objects("toolRules"))
-    _check_unique((rule.name for rule in rules), spec.at("toolRules"), "rule for tool")
+    within(spec, schema.GRANT)
+    tool_rules = tuple(_rule(item) for item in spec.objects("toolRules"))
+    _check_unique((rule.name for rule in tool_rules), spec.at("toolRules"), rules.RULES_DIFFER)
     effects = spec.texts("allowedSideEffects", SIDE_EFFECTS)
     if spec.has("allowedSideEffects") and not effects:
-        mend = f"list some of {', '.join(SIDE_EFFECTS)}, or leave it out to allow all"
-        raise Invalid(spec.at("allowedSideEffects"), "is empty", mend)
+        raise rules.EFFECTS_LISTED.refusal(spec.at("allowedSideEffects"))
     return MCPAccessGrant(
         namespace=namespace,
         name=name,
         server=_server_ref(spec, namespace),
         subject=_subject(spec),
         max_trust=spec.choice("maxTrust", TRUST_LEVELS, "low"),
-        tool_rules=rules,
+        tool_rules=tool_rules,
         allowed_side_effects=effects,
         policy_version=spec.text("policyVersion"),
         disabled=spec.flag("disabled"),
@@ -241,7 +220,7 @@ def _grant(namespace: str, name: str, spec: Fields, _meta: Fields) -> MCPAccessG
 
 
 def _rule(rule: Fields) -> ToolRule:
-    rule.only(frozenset({"name", "decision", "requiredTrust"}))
+    within(rule, schema.RULE)
     return ToolRule(
         name=rule.required_text("name"),
         decision=rule.choice("decision", DECISIONS, "allow"),
@@ -250,7 +229,7 @@ def _rule(rule: Fields) -> ToolRule:
 
 
 def _session(namespace: str, name: str, spec: Fields, meta: Fields) -> MCPAgentSession:
-    spec.only(_AGENT_SESSION_FIELDS)
+    within(spec, schema.SESSION)
     return MCPAgentSession(
         namespace=namespace,
         name=name,
@@ -265,23 +244,23 @@ def _session(namespace: str, name: str, spec: Fields, meta: Fields) -> MCPAgentS
 
 
 def _server_ref(spec: Fields, namespace: str) -> ObjectRef:
-    ref = spec.object("serverRef").only(frozenset({"name", "namespace"}))
+    ref = within(spec.object("serverRef"), schema.SERVER_REF)
     return ObjectRef(ref.text("namespace", namespace), ref.required_text("name"))
 
 
 def _subject(spec: Fields) -> Subject:
-    fields = spec.object("subject").only(frozenset({"humanID", "agentID", "teamID"}))
+    fields = within(spec.object("subject"), schema.SUBJECT)
     subject = Subject(fields.text("humanID"), fields.text("agentID"), fields.text("teamID"))
     if subject == Subject():
-        raise Invalid(fields.path, "names nobody", "set humanID, agentID or teamID")
+        raise rules.SUBJECT_NAMED.refusal(fields.path)
     return subject
 
 
-def _check_unique(names: Iterable[str], where: str, what: str) -> None:
+def _check_unique(names: Iterable[str], where: str, rule: rules.Rule) -> None:
     seen: set[str] = set()
     for i, name in enumerate(names):
         if name in seen:
-            raise Invalid(f"{where}[{i}].name", f"second {what} `{name}`", "keep one of them")
+            raise rule.refusal(f"{where}[{i}].name", name)
         seen.add(name)
 
 

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from extauthz.core.errors import Invalid
+from extauthz.core.rules import DURATION, INSTANT
 
 _INSTANT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 _MOST_CHARACTERS = 64  # what is read is remembered, and strangers may send megabytes
 _DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?", re.ASCII)
@@ -21,8 +23,7 @@ def parse_instant(text: str, field: str) -> float:
     """
     instant = _known(text)
     if instant is None:
-        mend = "write it like 2026-12-31T23:59:59Z"
-        raise Invalid(field, f"`{text[:64]}` is not an RFC 3339 time", mend)
+        raise INSTANT.refusal(field, text)
     return instant
 
 
@@ -59,7 +60,7 @@ def parse_duration(text: str, field: str) -> float:
     """
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise Invalid(field, f"`{text[:64]}` is not a duration", "write it like 24h, 1h30m or 90s")
+        raise DURATION.refusal(field, text)
     hours, minutes, seconds = match.group("h", "m", "s")
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
 

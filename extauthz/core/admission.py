@@ -1,0 +1,43 @@
+"""What a write of a grant or session may not do, though such an object is read where it stands.
+
+An API server refuses it by the same rules in CEL (`k8s/crds/`).
+"""
+
+from typing import TypeVar
+
+from extauthz.core import rules
+from extauthz.core.model import TRUST_LEVELS, MCPAccessGrant, MCPAgentSession
+
+Binding = TypeVar("Binding", MCPAccessGrant, MCPAgentSession)
+
+
+def check_write(before: Binding | None, after: Binding) -> None:
+    """Refuse a change that makes another thing of an object, and rules that cannot work.
+
+    Args:
+        before: None for a new object.
+
+    Raises:
+        Invalid: with the field's path and the mend.
+    """
+    if before is not None and before.server != after.server:
+        raise rules.SERVER_STAYS.refusal("spec.serverRef")
+    if isinstance(after, MCPAgentSession):
+        if before is not None and before.subject != after.subject:
+            raise rules.SUBJECT_STAYS.refusal("spec.subject")
+        return
+    if isinstance(before, MCPAccessGrant) and _bounds(before) == _bounds(after):
+        return  # to disable a grant nobody has to mend its rules first
+    for i, rule in enumerate(after.tool_rules):
+        needed = rule.required_trust
+        if rule.decision == "allow" and needed and _rank(needed) > _rank(after.max_trust):
+            where = f"spec.toolRules[{i}]"
+            raise rules.TRUST_REACHED.refusal(where, rule.name, needed, after.max_trust)
+
+
+def _bounds(grant: MCPAccessGrant) -> object:
+    return grant.max_trust, grant.tool_rules
+
+
+def _rank(trust: str) -> int:
+    return TRUST_LEVELS.index(trust)

@@ -1,0 +1,47 @@
+"""What a store refuses to write, with an API server or without."""
+
+from typing import Any
+
+import pytest
+from objects import grant, session
+
+from extauthz.core.admission import check_write
+from extauthz.core.errors import Invalid
+from extauthz.core.resources import parse_object
+
+HIGH = [{"name": "del", "requiredTrust": "high"}]
+OTHER = {"name": "other", "namespace": "ns"}
+
+REFUSED = [
+    (None, grant(toolRules=HIGH), "spec.toolRules[0]", "raise maxTrust"),
+    (grant(), grant(toolRules=HIGH), "spec.toolRules[0]", "never allows `del`"),
+    (grant(maxTrust="high", toolRules=HIGH), grant(toolRules=HIGH), "spec.toolRules[0]", "low"),
+    (grant(), grant(serverRef=OTHER), "spec.serverRef", "create another object"),
+    (session(), session(serverRef=OTHER), "spec.serverRef", "create another object"),
+    (session(), session(subject={"agentID": "b"}), "spec.subject", "create another session"),
+]
+TAKEN = [
+    (None, grant()),
+    (None, session()),
+    (None, grant(maxTrust="high", toolRules=HIGH)),
+    (None, grant(toolRules=[HIGH[0] | {"decision": "deny"}])),
+    (grant(), grant(subject={"agentID": "b"})),
+    (grant(), grant(serverRef={"name": "srv"})),
+    (grant(toolRules=HIGH), grant(toolRules=HIGH, disabled=True)),
+    (session(), session(revoked=True)),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "field", "words"), REFUSED)
+def test_refused(before: Any, after: Any, field: str, words: str) -> None:
+    """The refusal names the field and the mend."""
+    with pytest.raises(Invalid) as caught:
+        check_write(before and parse_object(before), parse_object(after))  # type: ignore[type-var]
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("before", "after"), TAKEN)
+def test_taken(before: Any, after: Any) -> None:
+    """All else may be written, and what was there before stands in nobody's way."""
+    check_write(before and parse_object(before), parse_object(after))  # type: ignore[type-var]
