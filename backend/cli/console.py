@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import click
@@ -57,6 +58,24 @@ class Group(click.Group):
             return super().invoke(ctx)
         except SentinelError as error:
             raise Failure(str(error)) from error
+
+
+class LazyGroup(Group):
+    """A group whose commands are imported when asked for."""
+
+    def __init__(self, *args: Any, commands_at: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *self.commands_at]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands_at:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = self.commands_at[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,8 @@
 """The two commands: `sentinel`, and `mcp-runtime` with the groups that existing scripts use."""
 
-from importlib import import_module
-from typing import Any
-
 import click
 
-from backend.cli.console import EXIT_CODES, Group
+from backend.cli.console import EXIT_CODES, LazyGroup
 
 # Loaded when used: a command pays for its own imports alone.
 COMMANDS = {
@@ -24,24 +21,6 @@ COMMANDS = {
     "migrate": "backend.cli.migrate:migrate",
 }
 RUNTIME_COMMANDS = {"status": COMMANDS["status"]}
-
-
-class LazyGroup(Group):
-    """A group whose commands are imported when asked for."""
-
-    def __init__(self, *args: Any, commands_at: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.commands_at = commands_at
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *self.commands_at]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.commands_at:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = self.commands_at[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
 
 
 @click.group(cls=LazyGroup, commands_at=COMMANDS, epilog=EXIT_CODES)

@@ -1,19 +1,24 @@
 """Finds the `sentinel up` that another command is about, and asks it over HTTP."""
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import click
+from click.core import ParameterSource
 
 from backend.cli.console import NOT_RUNNING, Failure
 from backend.cli.state import DEFAULT_STATE, Running, StateFolder, read_running
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ANSWER_SECONDS = 10.0
+# The first that is set counts; the second of each is what mcp-runtime's own commands read.
+API_VARIABLES: Final = ("SENTINEL_API_URL", "MCP_PLATFORM_API_URL")
+KEY_VARIABLES: Final = ("SENTINEL_API_KEY", "MCP_PLATFORM_API_TOKEN")
 
 
 class Unreachable(Failure):
@@ -51,28 +56,46 @@ def api_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def found(*, api_url: str, key_file: Path | None, state: Path, **others: Any) -> Any:
-        return command(api=_the_api(api_url, key_file, state), **others)
+        return command(api=the_api(api_url, key_file, state), **others)
 
+    return address_options(found)
+
+
+def address_options(command: Command) -> Command:
+    """The same options; the command gets what they hold, for `the_api`."""
     address = click.option(
         "--api",
         "api_url",
         default="",
+        envvar=API_VARIABLES,
         metavar="URL",
-        help="Address of an api; default: the running one.",
+        help=f"Address of an api; default: {' or '.join(API_VARIABLES)}, else the running one.",
     )
     key = click.option(
         "--key-file",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="File with the API key for --api.",
+        help=f"File with the API key for it; default: {' or '.join(KEY_VARIABLES)}.",
     )
-    return address(key(state_option(found)))
+    return address(key(state_option(command)))
 
 
-def _the_api(url: str, key_file: Path | None, state: Path) -> Api:
-    if not url:
-        running = the_running(state)
-        url, key_file = running.endpoints.api, key_file or Path(running.admin_key_file)
-    return Api(url, _read_key(key_file) if key_file else "")
+def the_api(url: str, key_file: Path | None, state: Path) -> Api:
+    """The api that the options of `address_options`, or their variables, mean.
+
+    Raises:
+        Failure: they mean a `sentinel up`, and none runs; the key cannot be read.
+    """
+    if url and not (is_said("state") and not is_said("api_url")):
+        known = next(filter(None, map(os.environ.get, KEY_VARIABLES)), "")
+        return Api(url, _read_key(key_file) if key_file else known)
+    running = the_running(state)
+    return Api(running.endpoints.api, _read_key(key_file or Path(running.admin_key_file)))
+
+
+def is_said(parameter: str) -> bool:
+    """Whether the command line itself gives it; what does comes before any variable."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is ParameterSource.COMMANDLINE
 
 
 def _read_key(path: Path) -> str:
