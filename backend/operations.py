@@ -1,4 +1,7 @@
-"""What every component answers beside its work: /health /live /ready /metrics."""
+"""What every component answers beside its work: /health /live /ready /metrics.
+
+What each of them means, on whatever port: docs/operations.md.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -6,26 +9,35 @@ from http import HTTPStatus
 from aiohttp import HttpVersion11, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from backend.problems import CONTENT_TYPE, Problem
 from extauthz.core.errors import SentinelError
 
 Probe = Callable[[], Awaitable[None]]
-from backend.problems import CONTENT_TYPE, Problem
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
 
 
-def readiness(probes: Mapping[str, Probe]) -> Ready:
-    """Asks every probe; the answer holds the faults by name, and is empty when ready."""
+class Health:
+    """What a component needs, asked all together.
 
-    async def ready() -> Mapping[str, str]:
-        faults: dict[str, str] = {}
-        for name, probe in probes.items():
+    Args:
+        probes: by the name of what is asked; each raises what is wrong.
+
+    Attributes:
+        last_fault: the last one that was seen, which may be over; empty for none.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
+        self.probes, self.last_fault = probes, ""
+
+    async def faults(self) -> Mapping[str, str]:
+        """What is wrong, by name; empty where nothing is."""
+        found: dict[str, str] = {}
+        for name, probe in self.probes.items():
             try:
                 await probe()
             except SentinelError as error:
-                faults[name] = str(error)
-        return faults
-
-    return ready
+                found[name] = self.last_fault = str(error)
+        return found
 
 
 def health_routes(ready: Ready) -> list[web.RouteDef]:

@@ -13,6 +13,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.times import parse_duration
 
 PORT_RANGE: Final = (0, 65535)
+UNIX: Final = "unix:"  # then a path, relative ones too: those of sockets are short
 
 
 def _port(value: str) -> int:
@@ -45,6 +46,12 @@ def _url(*schemes: str) -> Any:
 def _cluster(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", value):
         raise Invalid("", f"`{value[:200]}` is no name of a cluster", "use letters, digits, -_.")
+    return value
+
+
+def _cluster_url(value: str) -> str:
+    if not value.removeprefix(UNIX) or not value.startswith(UNIX):
+        raise Invalid("", "is of no known scheme", f"write it like {UNIX}path")
     return value
 
 
@@ -89,6 +96,18 @@ class Settings(EventLogSettings):
         "CHANGE_OUTBOX",
         default="",
         help="File of changes that the event log has not taken; unset: beside embedded log or store.",
+    )
+    cluster_url: str = setting(
+        "CLUSTER_URL",
+        default="",
+        read=_cluster_url,
+        help="What runs the other components: unix:path, as `sentinel up` sets it; unset: nothing.",
+    )
+    restart_cooldown_seconds: float = setting(
+        "RESTART_COOLDOWN_SECONDS",
+        default=30.0,
+        read=config.number(0, 3600),
+        help="Time between two restarts of a component over HTTP.",
     )
     host: str = setting(
         "HOST",
@@ -173,6 +192,12 @@ class Settings(EventLogSettings):
         read=config.flag,
         help="Take keys over http from this machine, as in tests; else https alone.",
     )
+    max_age_days: int = setting(
+        "INGEST_MAX_AGE_DAYS",
+        default=31,
+        read=config.whole(1, 36_500),
+        help="Age of the oldest events that ingest takes; EVENT_RETENTION_DAYS where that is less.",
+    )
     max_request_bytes: int = setting(
         "INGEST_MAX_REQUEST_BYTES",
         default=16 << 20,
@@ -228,6 +253,11 @@ class Settings(EventLogSettings):
         read=config.one_of("debug", "info", "warning", "error"),
         help="Least severe level that is logged.",
     )
+
+    @property
+    def max_age_seconds(self) -> float:
+        """Of events that ingest takes."""
+        return 86_400.0 * min(self.max_age_days, self.retention_days or self.max_age_days)
 
     @property
     def is_loopback(self) -> bool:

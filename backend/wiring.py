@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -18,21 +19,27 @@ from prometheus_client import CollectorRegistry
 from backend import operations
 from backend.auth.principal import Scope, Verifier
 from backend.authentication import authentication
-from backend.event_log_settings import FILE, KAFKA, SQLITE, broker_list
+from backend.event_log_settings import FILE, KAFKA, SQLITE, EventLogSettings, broker_list
 from backend.lifecycle import Unit, Units
-from backend.metrics import ApiMetrics, IngestMetrics, ProcessorMetrics, new_registry
-from backend.operations import Probe, readiness
+from backend.metrics import ApiMetrics, IngestMetrics, Name, ProcessorMetrics, new_registry
+from backend.operations import Health, Probe, Ready
 from backend.ports.access_store import AccessStore
 from backend.ports.change_log import ChangeLog
+from backend.ports.cluster import Cluster
 from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from backend.serving import HttpUnit, WsgiUnit
-from backend.settings import Settings
-from extauthz.core.errors import Invalid, Retryable
+from backend.settings import UNIX, Settings
+from extauthz.core.errors import Conflict, Invalid, Retryable
+from extauthz.core.governance import Restart
 
 if TYPE_CHECKING:
+    from backend.adapters.kafka_client import KafkaSettings
+    from backend.api.restart import Record
+    from backend.api.runtime import Runtime
     from backend.processor.batch import Batcher
 
+DISTRIBUTION: Final = "mcpruntime-sentinel"
 BATCH_BYTES: Final = 64 << 20  # well below the 256 MB of one block of the store
 
 _log = logging.getLogger(__name__)
@@ -57,29 +64,33 @@ def new_event_log(settings: Settings) -> EventLog:
 
 
 def _kafka_log(settings: Settings, url: str) -> EventLog:
-    from backend.adapters.kafka_client import KafkaSettings
     from backend.adapters.kafka_log import KafkaLog
+
+    return KafkaLog(kafka_settings(settings, url))
+
+
+def kafka_settings(settings: EventLogSettings, url: str) -> "KafkaSettings":
+    """Of the topic of a `kafka://` url. Raises: Invalid."""
+    from backend.adapters.kafka_client import KafkaSettings
 
     address, _, topic = url.removeprefix(KAFKA).partition("/")
     brokers = broker_list(address) or settings.kafka_brokers
     if not brokers:
         raise _unset("KAFKA_BROKERS", "host:9092")
-    return KafkaLog(
-        KafkaSettings(
-            brokers=brokers,
-            topic=topic or settings.kafka_topic,
-            partitions=settings.kafka_partitions,
-            replication=settings.kafka_replication,
-            retention_seconds=settings.event_log_retention_hours * 3600,
-            compression=settings.kafka_compression,
-            security_protocol=settings.kafka_security_protocol,
-            sasl_mechanism=settings.kafka_sasl_mechanism,
-            username=settings.kafka_sasl_username,
-            password=settings.kafka_sasl_password,
-            ca_file=settings.kafka_ca_file or None,
-            certificate_file=settings.kafka_cert_file or None,
-            key_file=settings.kafka_key_file or None,
-        )
+    return KafkaSettings(
+        brokers=brokers,
+        topic=topic or settings.kafka_topic,
+        partitions=settings.kafka_partitions,
+        replication=settings.kafka_replication,
+        retention_seconds=settings.event_log_retention_hours * 3600,
+        compression=settings.kafka_compression,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        ca_file=settings.kafka_ca_file or None,
+        certificate_file=settings.kafka_cert_file or None,
+        key_file=settings.kafka_key_file or None,
     )
 
 
@@ -93,10 +104,10 @@ def new_event_store(settings: Settings) -> EventStore:
     )
 
 
-def _access_store(settings: Settings) -> AccessStore:
+def new_access_store(url: str) -> AccessStore:
     from backend.adapters.directory import DirectoryStore
 
-    return DirectoryStore(_path(settings.access_url, "ACCESS_URL", "dir"))
+    return DirectoryStore(_path(url, "ACCESS_URL", "dir"))
 
 
 @dataclass
@@ -110,17 +121,28 @@ class Wired:
     alone: bool  # the target is one component
     units: Units
     beside_api: list[Unit] = field(default_factory=list)
-    probes: dict[str, Probe] = field(default_factory=dict)
+    health: dict[str, Health] = field(default_factory=dict)  # of each component
     log: EventLog | None = None
     store: EventStore | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def __post_init__(self) -> None:
-        self.probes["process"] = self.serves
+    def needs(self, component: str, probes: Mapping[str, Probe]) -> Ready:
+        """What a component cannot do without; whether it is ready is asked by the answer."""
+        self.health[component] = Health(probes)
+        return self._ready(lambda: self._serves(component), probes)
 
-    async def serves(self, name: str = "") -> None:
-        """Raises Retryable while a component, or any of them, starts or drains."""
-        if fault := self.units.fault(name):
+    def ready(self) -> Ready:
+        """Whether all components of the process are."""
+        probes = {
+            name: probe for each in self.health.values() for name, probe in each.probes.items()
+        }
+        return self._ready(self._serves, probes)
+
+    def _ready(self, serves: Probe, probes: Mapping[str, Probe]) -> Ready:
+        return Health({"process": serves, **probes}).faults
+
+    async def _serves(self, component: str = "") -> None:
+        if fault := self.units.fault(component):
             raise Retryable(fault)
 
     async def event_log(self) -> EventLog:
@@ -140,7 +162,6 @@ class Wired:
             self.store = store = await asyncio.to_thread(new_event_store, self.settings)
             self.opened.callback(store.close)
             await asyncio.to_thread(store.migrate)
-            self.probes["store"] = lambda: asyncio.to_thread(store.ping)
         return self.store
 
     def port(self, own: int) -> int:
@@ -152,20 +173,20 @@ async def _ingest(wired: Wired) -> Unit:
     from backend.ingest.app import Limits, create_app
 
     settings, log = wired.settings, await wired.event_log()
-    wired.probes["event_log"] = log.ping
+    ready = wired.needs("ingest", {"event_log": log.ping})
     metrics = IngestMetrics(wired.registry)
     limits = Limits(
         request_bytes=settings.max_request_bytes,
         held_bytes=settings.max_held_bytes,
         wait_seconds=settings.ingest_wait_seconds,
-        age_seconds=settings.retention_days * 86_400.0 if settings.retention_days else math.inf,
+        age_seconds=settings.max_age_seconds,
     )
     return HttpUnit(
         "ingest",
         lambda: create_app(
             log=log,
             verifier=wired.verifier,
-            ready=readiness({"event_log": log.ping}),
+            ready=ready,
             metrics=metrics,
             clock=time.time,
             monotonic=time.monotonic,
@@ -193,13 +214,13 @@ async def _processor(wired: Wired) -> Unit:
     from backend.processor.processor import Processor
 
     settings, log = wired.settings, await wired.event_log()
-    wired.probes["event_log"] = log.ping
+    store, metrics = await wired.event_store(), ProcessorMetrics(wired.registry)
     processor = Processor(
         log=log,
-        store=await wired.event_store(),
+        store=store,
         group=settings.consumer_group,
         new_batch=lambda: new_batcher(settings),
-        metrics=ProcessorMetrics(wired.registry),
+        metrics=metrics,
         limit=DeadLetterLimit(
             most=settings.max_dead_letters, window_seconds=settings.dead_letter_window_seconds
         ),
@@ -207,29 +228,85 @@ async def _processor(wired: Wired) -> Unit:
         monotonic=time.monotonic,
         clock=time.time,
     )
-    wired.probes["processor"] = processor.ping
+    probes = {"event_log": log.ping, "store": _pinged(store), "processor": processor.ping}
+    wired.needs("processor", probes)
     return processor
+
+
+def _pinged(place: EventStore | AccessStore) -> Probe:
+    return lambda: asyncio.to_thread(place.ping)
+
+
+def _cluster(wired: Wired) -> Cluster:
+    from backend.adapters.local_cluster import LocalCluster, OwnComponent
+    from backend.adapters.local_keeper import Keeper
+
+    url = wired.settings.cluster_url
+    lags = {"processor": lambda: _lag(wired.registry)}
+    return LocalCluster(
+        wired.units,
+        {key: OwnComponent(each, lags.get(key)) for key, each in wired.health.items()},
+        asyncio.get_running_loop(),
+        keeper=Keeper(url.removeprefix(UNIX)) if url else None,
+        version=version(DISTRIBUTION),
+    )
+
+
+def _lag(registry: CollectorRegistry) -> int | None:
+    found = registry.get_sample_value(Name.LAG)
+    return None if found is None or math.isnan(found) else int(found)
+
+
+def _runtime(wired: Wired) -> "Runtime":
+    from backend.api.letters import DeadLetters
+    from backend.api.restart import Cooldown
+    from backend.api.runtime import Runtime
+
+    settings = wired.settings
+    # Opened when it is first asked for: queries work while the log is away.
+    letters = DeadLetters(wired.event_log, asyncio.get_running_loop())
+    return Runtime(
+        letters=letters if settings.has_event_log else None,
+        cluster=_cluster(wired),
+        record_restarts=_record_restarts(wired),
+        cooldown=Cooldown(settings.restart_cooldown_seconds, time.monotonic),
+        fault=lambda: wired.units.fault("api"),
+    )
+
+
+def _record_restarts(wired: Wired) -> "Record":
+    from backend.api.trail import Trail
+
+    if not wired.settings.has_event_log:
+        return _cannot_record
+    return Trail(
+        wired.event_log,
+        asyncio.get_running_loop(),
+        clock=time.time,
+        new_id=lambda: str(uuid_utils.uuid7()),
+    ).restarts
+
+
+def _cannot_record(_restarts: Sequence[Restart]) -> None:
+    raise Conflict("no event log tells who restarted what; set EVENT_LOG_URL or KAFKA_BROKERS")
 
 
 async def _api(wired: Wired) -> Unit:
     from backend.api.app import create_app
-    from backend.api.letters import DeadLetters
 
-    settings, access = wired.settings, _access_store(wired.settings)
-    # Opened when it is first asked for: queries work while the log is away.
-    letters = DeadLetters(wired.event_log, asyncio.get_running_loop())
+    settings, access = wired.settings, new_access_store(wired.settings.access_url)
     store = await wired.event_store()
+    wired.needs("api", {"store": _pinged(store), "access": _pinged(access)})
     app = create_app(
         store=store,
         access=access,
         changes=await _change_log(wired),
-        letters=letters if settings.has_event_log else None,
+        runtime=_runtime(wired),
         verifier=wired.verifier,
         metrics=ApiMetrics(wired.registry),
         clock=lambda: datetime.now(UTC),
         retention=_retention(settings),
     )
-    wired.probes["access"] = lambda: asyncio.to_thread(access.ping)
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
 
 
@@ -336,7 +413,7 @@ def _operations(wired: Wired, names: Sequence[str]) -> Unit:
     port = wired.settings.metrics_port
     return HttpUnit(
         "metrics",
-        lambda: operations.create_app(ready=readiness(wired.probes), registry=wired.registry),
+        lambda: operations.create_app(ready=wired.ready(), registry=wired.registry),
         wired.settings.host,
         own if port is None else port,
     )

@@ -15,19 +15,24 @@ from werkzeug.exceptions import NotFound as RoutingNotFound
 from backend.api.account import account_group
 from backend.api.audit import audit_group
 from backend.api.bodies import MAX_BODY_BYTES
+from backend.api.components import components_group
 from backend.api.dlq import dlq_group
 from backend.api.docs import docs_group
+from backend.api.entitlements import entitlements_group
 from backend.api.events import events_group
 from backend.api.explain import explain_group
 from backend.api.explanations import Explanations
 from backend.api.governance import governance_group
 from backend.api.governance_changes import Governance
 from backend.api.governance_effect import Effects
-from backend.api.letters import DeadLetters
 from backend.api.openapi import document
 from backend.api.operations import operations_group
+from backend.api.policy import policy_group
 from backend.api.refusals import Refused
+from backend.api.restart import restart_group
 from backend.api.routes import Group, endpoint
+from backend.api.runtime import Runtime
+from backend.api.servers import servers_group
 from backend.api.statistics import statistics_group
 from backend.api.usage import usage_group
 from backend.auth.principal import Verifier, credentials_of
@@ -51,7 +56,7 @@ def create_app(
     store: EventStore,
     access: AccessStore,
     changes: ChangeLog,
-    letters: DeadLetters | None,
+    runtime: Runtime,
     verifier: Verifier,
     metrics: ApiMetrics,
     clock: Callable[[], datetime],
@@ -61,7 +66,6 @@ def create_app(
 
     Args:
         changes: where changes of custom resources are recorded.
-        letters: None where this process was told of no event log.
         clock: the time, aware.
         retention: how long the store keeps events; None for ever.
     """
@@ -71,10 +75,15 @@ def create_app(
         usage_group(store),
         audit_group(store, retention),
         explain_group(store, Explanations(store, access)),
+        entitlements_group(store, access),
         governance_group(Governance(access, changes, Effects(store, access))),
-        dlq_group(letters),
+        dlq_group(runtime.letters),
+        servers_group(access, runtime.cluster),
+        policy_group(access, runtime.cluster),
+        components_group(runtime.cluster),
+        restart_group(runtime.cluster, runtime.record_restarts, runtime.cooldown),
         account_group(),
-        operations_group(store, access, metrics.registry),
+        operations_group(store, access, metrics.registry, runtime.fault),
     ]
     groups.append(docs_group(lambda: document(groups, version(PACKAGE))))
     app = Flask(__name__, static_folder=None)
@@ -138,9 +147,9 @@ def _add_errors(app: Flask) -> None:
 
     @app.errorhandler(Refused)
     def refused(error: Refused) -> Response:
-        return _problem_response(
-            Problem(error.status, error.code, str(error), error.field, error.mend)
-        )
+        problem = Problem(error.status, error.code, str(error), error.field, error.mend)
+        after = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+        return _problem_response(problem, after)
 
     @app.errorhandler(SentinelError)
     def known(error: SentinelError) -> Response:

@@ -11,11 +11,21 @@ class Refused(Invalid):
     Args:
         status, code: of the answer.
         field, problem, mend: as in `Invalid`.
+        retry_after: seconds after which it may be asked again; 0 for never.
     """
 
-    def __init__(self, status: HTTPStatus, code: str, field: str, problem: str, mend: str) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        field: str,
+        problem: str,
+        mend: str,
+        *,
+        retry_after: int = 0,
+    ) -> None:
         super().__init__(field, problem, mend)
-        self.status, self.code = status, code
+        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 def bad_parameter(name: str, problem: str, mend: str) -> Refused:

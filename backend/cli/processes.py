@@ -65,11 +65,18 @@ class Died(SentinelError):
 
 
 class Child:
-    """A running, or ended, program."""
+    """A running, or ended, program.
+
+    Attributes:
+        starts: how often it was started.
+        free: cleared while somebody stops it to start it again; who keeps it leaves it alone then.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.starts = 0
+        self.free = asyncio.Event()
+        self.free.set()
         self._process: asyncio.subprocess.Process | None = None
 
     @property

@@ -22,6 +22,7 @@ DRAIN_SECONDS = 3.0  # for open requests, before Envoy ends
 LOG_FLUSH_SECONDS = 0.3  # Envoy sends access log entries every 0.2 s
 ENVOY_CONFIG = "run/envoy.json"
 CHECK_SOCKET, ADMIN_SOCKET = "run/check.sock", "run/admin.sock"  # relative: paths are limited
+CONTROL_SOCKET = "run/control.sock"
 UNDECIDED_LOG = "spool/undecided.jsonl"
 STOP_ORDER = ("envoy", "decision-point", "backend", "upstream")
 
@@ -153,6 +154,7 @@ class Stack:
             "EVENT_LOG_URL": f"sqlite://{root / 'log.db'}",
             "STORE_URL": f"chdb://{root / 'store'}",
             "ACCESS_URL": f"dir://{self.access}",
+            "CLUSTER_URL": f"unix:{CONTROL_SOCKET}",
             "ADMIN_API_KEYS_FILE": str(self.folder.admin_key),
             "INGEST_API_KEYS_FILE": str(self.folder.ingest_key),
             "API_PORT": str(self.ports.api),

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import stamina
 from rich.console import Console
 
 from backend.cli.console import printable
 from backend.cli.processes import Child, Died, Program
+from extauthz.core.errors import Conflict
 
 # A program that ends by itself is started again, with back-off, this often in a row;
 # one that ran STEADY_SECONDS in between counts from the start again.
@@ -23,6 +24,10 @@ MOST_WAIT_SECONDS = 10.0  # between two starts
 
 class _RanSteadily(Exception):
     """It ended, but only after a long time: not a row of failures."""
+
+
+class _WasRestarted(Exception):
+    """It ended because somebody wanted it started anew."""
 
 
 class Guard:
@@ -82,6 +87,9 @@ class Supervisor:
         self.children = [child for group in self._groups for child in group]
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
+        self._turn = asyncio.Lock()  # one restart at a time
+        self._restarting: asyncio.Task[None] | None = None
+        self._keeps = False
 
     def on_signal(self) -> None:
         """First signal: stop in order; second: at once."""
@@ -109,14 +117,53 @@ class Supervisor:
         Raises:
             Died: one that is not to be started again, or not any more.
         """
+        self._keeps = True
         async with asyncio.TaskGroup() as tasks:
             for child in self.children:
                 tasks.create_task(self._keep(child))
 
+    async def restart(self, names: Collection[str]) -> None:
+        """Stop some programs in order, and start them again in theirs; until they serve.
+
+        Raises:
+            Conflict: the run is ending.
+            Died: one did not come up; it is started again as any that ends by itself.
+        """
+        async with self._turn:
+            if self.stopping.is_set() or not self._keeps:
+                raise Conflict("`sentinel up` is starting or stopping; ask again once it runs")
+            self._restarting = asyncio.create_task(self._restart(names), name="restart")
+            await asyncio.wait([self._restarting])
+            if self._restarting.cancelled():
+                raise Conflict("`sentinel up` stopped meanwhile; start it again")
+            self._restarting.result()
+
+    async def _restart(self, names: Collection[str]) -> None:
+        chosen = [child for child in self.children if child.program.name in names]
+        self._say(f"restarting {', '.join(child.program.name for child in chosen)}, as asked")
+        for child in chosen:
+            child.free.clear()
+        try:
+            for child in self._in_stop_order(chosen):
+                await child.stop(self.hurry)
+            for group in self._groups:
+                for child in (each for each in group if each in chosen):
+                    await self._start(child)
+        finally:
+            for child in chosen:
+                child.free.set()
+            self._changed()
+
+    def _in_stop_order(self, children: Iterable[Child]) -> list[Child]:
+        order = {name: place for place, name in enumerate(self._stop_order)}
+        return sorted(children, key=lambda child: order[child.program.name])
+
     async def stop(self) -> None:
         """Stop all in order, each under its deadline; a second signal cuts it short."""
-        order = {name: place for place, name in enumerate(self._stop_order)}
-        for child in sorted(self.children, key=lambda child: order[child.program.name]):
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.wait([self._restarting])
+        for child in self._in_stop_order(self.children):
             name = child.program.name
             if not child.pid:
                 continue
@@ -143,7 +190,7 @@ class Supervisor:
             self._bury(child, "stopping")
             raise Died(child.program, child.ending())
         while True:
-            with contextlib.suppress(_RanSteadily):
+            with contextlib.suppress(_RanSteadily, _WasRestarted):
                 await self._keep_through_failures(child)
 
     async def _keep_through_failures(self, child: Child) -> None:
@@ -161,6 +208,9 @@ class Supervisor:
                     self._changed()
                 began = time.monotonic()
                 await child.wait()
+                if child.pid or not child.free.is_set():  # it did not end by itself
+                    await child.free.wait()
+                    raise _WasRestarted
                 last = attempt.num > RESTARTS
                 self._bury(child, "stopping: it ended too often" if last else "starting it again")
                 if time.monotonic() - began > STEADY_SECONDS:

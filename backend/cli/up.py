@@ -19,12 +19,14 @@ from rich.table import Table
 
 from backend.cli.access import Access, choose_server, default_access, read_access
 from backend.cli.console import Failure, cell, json_option, print_unfolded, printable, stderr
+from backend.cli.control import Control
 from backend.cli.examples import find_examples
 from backend.cli.guard import RUN_VARIABLE
 from backend.cli.lint import lint
+from backend.cli.observer import Observer
 from backend.cli.ports import DEFAULT_BASE, HIGHEST_BASE, HOST, Ports, check_free
 from backend.cli.running import state_option
-from backend.cli.stack import STOP_ORDER, Stack, http_probe
+from backend.cli.stack import CONTROL_SOCKET, STOP_ORDER, Stack, http_probe
 from backend.cli.state import DEFAULT_STATE, Component, Running, claim
 from backend.cli.supervisor import Guard, Supervisor, install_signals
 from extauthz.core.errors import Invalid, SentinelError
@@ -126,10 +128,15 @@ class _Run:
             stamina.instrumentation.set_on_retry_hooks([])  # the supervisor tells it itself
             guard = Guard({**os.environ, RUN_VARIABLE: self._stack.token}, lock)
             await guard.start()
+            observer = Observer(self._stack, self._supervisor, session)
+            socket = self._stack.folder.root / CONTROL_SOCKET
+            control = Control(socket, self._supervisor, observer.kept)
             try:
+                await control.start()
                 await self._until_stopped()
             finally:
                 await self._supervisor.stop()
+                await control.stop()
                 await guard.stop()
                 self._stack.folder.record.unlink(missing_ok=True)
 

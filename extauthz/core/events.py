@@ -22,6 +22,7 @@ class EventType(StrEnum):
     REQUEST = "mcp.request"  # one per call: decision and outcome
     RESPONSE = "mcp.response"  # an outcome that came too late to join its call
     GOVERNANCE_CHANGE = "governance.change"  # who changed which grant or session
+    GOVERNANCE_RESTART = "governance.restart"  # who had which component started again
     GATEWAY_START = "gateway.start"
     GATEWAY_HEARTBEAT = "gateway.heartbeat"
     AUDIT_GAP = "audit.gap"  # a range of sequences that was lost, and why

@@ -58,6 +58,21 @@ class Change:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The payload of `governance.restart`: a component is about to be started again.
+
+    Args:
+        component: its key, such as `ingest`.
+        actor: who asked for it.
+        all: whether it was asked for as one of all.
+    """
+
+    component: str
+    actor: str
+    all: bool
+
+
 def change_payload(change: Change) -> dict[str, Any]:
     """The payload of its event, bounded: what is too large is left out, and that is said."""
     told: dict[str, Any] = {

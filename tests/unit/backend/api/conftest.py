@@ -25,6 +25,7 @@ from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from tests.tools.event_rows import NOON
 from tests.tools.log_thread import LogThread
+from tests.tools.told_cluster import told_runtime
 
 ACCESS = """
 apiVersion: mcpruntime.org/v1alpha1
@@ -121,7 +122,7 @@ def new_app(access: AccessStore, changes: ChangeLog) -> NewApp:
             "store": store,
             "access": access,
             "changes": changes,
-            "letters": None,
+            "runtime": told_runtime(),
             "verifier": callers(),
             "metrics": ApiMetrics(new_registry()),
             "clock": lambda: NOON,

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from backend.adapters.clickhouse_store import ClickHouseStore
 from extauthz.core.errors import Retryable
 from tests.tools.event_rows import event_id, row
+from tests.tools.told_cluster import told_runtime
 from tests.unit.backend.api.conftest import NewApp
 
 ADMIN = {"x-api-key": "admin"}
@@ -98,16 +99,29 @@ def test_an_empty_store_answers_with_empty_lists(client: FlaskClient) -> None:
     assert all(usage[name] == [] for name in lists)
 
 
-def test_health_tells_of_the_runtime(client: FlaskClient, runtime: Runtime) -> None:
-    """503 while the access store cannot be read; alive all the same."""
-    assert client.get("/health").json == {"ok": True, "runtime_initialized": True}
-    assert client.get("/ready").json == {"ok": True}
+def test_health_tells_whether_the_api_has_come_up(client: FlaskClient, runtime: Runtime) -> None:
+    """503 until the custom resources were read once; what goes away later /ready alone tells."""
     runtime.fault = "gone"
     answer = client.get("/health")
     assert (answer.status_code, answer.json) == (503, {"ok": False, "runtime_initialized": False})
+    runtime.fault = ""
+    up = {"ok": True, "runtime_initialized": True}
+    assert client.get("/health").json == up
+    assert client.get("/ready").json == {"ok": True}
+    runtime.fault = "gone"
     ready: Any = client.get("/ready")
     assert (ready.status_code, ready.json) == (503, {"ok": False, "access": "gone"})
+    assert client.get("/health").json == up
     assert client.get("/live").json == {"ok": True}
+
+
+def test_an_api_that_drains_is_not_ready(store: ClickHouseStore, new_app: NewApp) -> None:
+    """While it starts, restarts or stops it says so, and stays alive."""
+    fault = "is starting or draining"
+    client = new_app(store, runtime=told_runtime(fault=lambda: fault)).test_client()
+    ready: Any = client.get("/ready")
+    assert (ready.status_code, ready.json) == (503, {"ok": False, "process": fault})
+    assert client.get("/live").status_code == 200
 
 
 def test_metrics_name_routes_not_paths(client: FlaskClient) -> None:

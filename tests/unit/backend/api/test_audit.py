@@ -13,8 +13,10 @@ from flask.testing import FlaskClient
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.api.app import create_app
 from backend.auth.api_keys import ApiKeys, from_lists
+from backend.history.watch import PRODUCER
 from backend.metrics import ApiMetrics, new_registry
 from backend.ports.event_store import StoredEvent
+from tests.tools.told_cluster import told_runtime
 from tests.unit.backend.api.test_completeness import start_id
 
 ADMIN = {"x-api-key": "admin"}
@@ -28,7 +30,7 @@ Send = Callable[..., None]
 def client_of(store: ClickHouseStore | None, retention: timedelta | None = None) -> FlaskClient:
     app = create_app(
         store=store,  # type: ignore[arg-type]  # None where nobody gets that far
-        letters=None,
+        runtime=told_runtime(),
         verifier=ApiKeys(from_lists(["user"], ["admin"], ["ingest"])),
         access=None,  # type: ignore[arg-type]  # nobody asks for grants
         metrics=ApiMetrics(new_registry()),
@@ -186,6 +188,12 @@ def test_foreign_events_are_counted_apart(client: FlaskClient, send: Send) -> No
             "last_at": "2026-11-22T11:30:06.000Z",
         }
     ]
+
+
+def test_recorded_changes_are_no_foreign_events(client: FlaskClient, send: Send) -> None:
+    """What this backend records of custom resources needs no gateway's numbers."""
+    send(range(3), start="", producer=PRODUCER)
+    assert asked(client)["unnumbered"] == []
 
 
 def test_a_clock_that_was_set_makes_no_holes(client: FlaskClient, send: Send) -> None:

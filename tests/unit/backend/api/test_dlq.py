@@ -18,6 +18,7 @@ from backend.metrics import ApiMetrics, new_registry
 from backend.ports.event_log import RESENT_HEADER, EventLog, Record
 from extauthz.core.errors import Retryable
 from tests.tools.log_thread import TOPIC, LogThread
+from tests.tools.told_cluster import told_runtime
 
 ADMIN = {"x-api-key": "admin"}
 
@@ -39,7 +40,7 @@ def new_client() -> Callable[[DeadLetters | None], FlaskClient]:
     def made(letters: DeadLetters | None) -> FlaskClient:
         app = create_app(
             store=None,  # type: ignore[arg-type]  # nobody asks for events
-            letters=letters,
+            runtime=told_runtime(letters=letters),
             verifier=ApiKeys(keys()),
             access=None,  # type: ignore[arg-type]  # nobody asks for grants
             metrics=ApiMetrics(new_registry()),

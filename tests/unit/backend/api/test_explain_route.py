@@ -31,6 +31,7 @@ from extauthz.core.render import render
 from extauthz.core.request import Call, Identity
 from extauthz.core.resources import parse_object
 from extauthz.core.writing import to_object
+from tests.tools.told_cluster import told_runtime
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -95,6 +96,10 @@ class Trail:
         payload = call_payload(decision, asked, gateway="gw", gateway_start="", sequence=0)
         return self._insert("mcp.request", msgspec.to_builtins(payload), at)
 
+    def foreign(self, payload: Written) -> None:
+        """What some application sends."""
+        self._insert("app.note", payload, NOON + HOUR)
+
     def change(self, before: Written | None, after: Written | None, at: datetime) -> None:
         old, new = (each and to_object(parse_object(each)) for each in (before, after))
         known = new or old
@@ -152,13 +157,14 @@ def client(store: ClickHouseStore, folder: Path) -> FlaskClient:
         Principal("sender", frozenset({Scope.INGEST})),
         Principal("oidc:bob", USER, NOWHERE, subject="bob", email="bob@example.com"),
         Principal("oidc:eve", USER, NOWHERE, subject="eve"),
+        Principal("oidc:nora", USER, frozenset({"ns"}), subject="nora"),
         Principal("oidc:bot", USER, NOWHERE, subject="a"),
     ]
     keys = [ApiKey(digest_of(each.name.removeprefix("oidc:")), each) for each in principals]
     app = create_app(
         store=store,
         access=DirectoryStore(folder),
-        letters=None,
+        runtime=told_runtime(),
         verifier=ApiKeys(keys),
         metrics=ApiMetrics(new_registry()),
         clock=lambda: NOON + 24 * HOUR,
@@ -331,6 +337,15 @@ def test_a_caller_sees_its_own_of_several_calls(client: FlaskClient, trail: Trai
     assert "other_events" not in told
 
 
+def test_another_s_event_hides_no_call(client: FlaskClient, trail: Trail) -> None:
+    """One with the same request id that tells no decision is passed over."""
+    own = trail.call(policy())
+    trail.foreign({"request_id": "r1", "human_id": "bob", "note": "of an application"})
+    for key in ("admin", "bob"):
+        told = get(client, "r1", key).json
+        assert (told["event_id"], told.get("other_events")) == (own, None)
+
+
 def test_what_is_no_call(client: FlaskClient, trail: Trail) -> None:
     """404 for unknown ids, and for events that tell no decision."""
     trail.change(None, SERVER, NOON)
@@ -414,7 +429,8 @@ def test_whose_hypothetical_calls(
     client: FlaskClient, key: str, who: dict[str, str], status: int
 ) -> None:
     """Who is no admin asks about itself, and is told of no change."""
-    answer = ask(client, key, tool="wipe", **who)
+    server = {"name": "srv", "namespace": "ns"}
+    answer = ask(client, key, tool="wipe", server=server, **who)
     assert answer.status_code == status
     if status == 200:
         assert answer.json["decision"]["reason"] == "no_matching_grant"
@@ -451,6 +467,16 @@ def test_a_server_must_be_named_where_there_are_several(client: FlaskClient, fol
     put(folder, SERVER | {"metadata": {"name": "two", "namespace": "ns"}})
     answer = ask(client, tool="wipe", human_id="bob")
     assert (answer.status_code, answer.json["field"]) == (400, "server")
+
+
+def test_who_reaches_no_server_is_not_told_how_many_there_are(client: FlaskClient) -> None:
+    """The default is the only server of the caller's own namespaces."""
+    for key, status in (("bob", 400), ("nora", 200)):
+        answer = ask(client, key, tool="wipe", human_id=key)
+        assert answer.status_code == status
+    assert ask(client, "bob", tool="wipe", human_id="bob").json["detail"] == (
+        "server: is needed, for you reach 0 MCP servers; send `name` and `namespace` of one"
+    )
 
 
 def test_objects_that_make_no_policy(client: FlaskClient, folder: Path) -> None:

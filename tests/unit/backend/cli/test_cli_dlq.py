@@ -21,6 +21,7 @@ from backend.metrics import ApiMetrics, new_registry
 from backend.ports.event_log import EventLog
 from backend.serving import WsgiUnit
 from tests.tools.log_thread import LogThread
+from tests.tools.told_cluster import told_runtime
 
 Run = Callable[..., Result]
 
@@ -34,7 +35,7 @@ def dlq(thread: LogThread, kept: SqliteLog, tmp_path: Path) -> Iterator[Run]:
 
     app = create_app(
         store=None,  # type: ignore[arg-type]  # nobody asks for events
-        letters=DeadLetters(opened, thread.loop),
+        runtime=told_runtime(letters=DeadLetters(opened, thread.loop)),
         verifier=ApiKeys(from_lists([], ["admin"], [])),
         access=None,  # type: ignore[arg-type]  # nobody asks for grants
         metrics=ApiMetrics(new_registry()),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from backend.cli.processes import Child, Died, Program
 from backend.cli.supervisor import RESTARTS, Supervisor
+from extauthz.core.errors import Conflict
 
 SLEEP = "import time; time.sleep(600)"
 # Says when it is asked to end, then ends; `ready` tells that it can be asked.
@@ -155,3 +156,105 @@ async def test_a_program_that_dies_before_it_serves_stops_the_start(tmp_path: Pa
     with pytest.RaisesGroup(pytest.RaisesExc(Died, match="exit status 4; see .*bad.log")):
         await stack.supervisor.start()
     await stack.supervisor.stop()
+
+
+async def kept(stack: Stack) -> "asyncio.Task[None]":
+    """Started, and kept from now on."""
+    await stack.supervisor.start()
+    keeping = asyncio.create_task(stack.supervisor.keep())
+    await asyncio.sleep(0)
+    return keeping
+
+
+async def end(stack: Stack, keeping: "asyncio.Task[None]") -> None:
+    stack.supervisor.stopping.set()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await stack.supervisor.stop()
+
+
+async def test_programs_are_restarted_together(tmp_path: Path) -> None:
+    """They stop in one order and start in the other; the rest does not notice."""
+    first, others = (
+        [program(tmp_path, "one", OBEDIENT), program(tmp_path, "rest", OBEDIENT)],
+        [program(tmp_path, "two", OBEDIENT)],
+    )
+    stack = Stack(first, others, stop_order=("two", "one", "rest"))
+    keeping = await kept(stack)
+    before = {child.program.name: child.pid for child in stack.supervisor.children}
+    await stack.supervisor.restart(("one", "two"))
+    after = {child.program.name: child.pid for child in stack.supervisor.children}
+    assert all(after.values())
+    assert {name for name in after if after[name] != before[name]} == {"one", "two"}
+    assert (tmp_path / "ended").read_text() == "two\none\n"
+    assert "starting it again" not in stack.said.getvalue()
+    assert not keeping.done()
+    await end(stack, keeping)
+
+
+async def test_what_was_restarted_is_kept_again(tmp_path: Path) -> None:
+    """Its next end by itself is mended as any other."""
+    stack = Stack([program(tmp_path, "one", OBEDIENT)], stop_order=("one",))
+    keeping = await kept(stack)
+    await stack.supervisor.restart(("one",))
+    (child,) = stack.supervisor.children
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while child.starts < 3:
+            await asyncio.sleep(0.02)
+    assert "one was ended by SIGKILL; starting it again" in stack.said.getvalue()
+    await end(stack, keeping)
+
+
+async def test_a_restart_that_fails_is_told_and_mended(tmp_path: Path) -> None:
+    """What does not come up fails the restart, and is started again as after any crash."""
+    code = """
+import pathlib, sys, time
+starts = pathlib.Path("starts")
+starts.touch()
+starts.write_text(starts.read_text() + "x")
+if starts.read_text() == "xx": sys.exit(5)
+pathlib.Path(sys.argv[1] + ".ready").touch()
+time.sleep(600)
+"""
+    stack = Stack([program(tmp_path, "one", code)], stop_order=("one",))
+    keeping = await kept(stack)
+    (tmp_path / "one.ready").unlink()
+    with pytest.raises(Died, match="exit status 5"):
+        await stack.supervisor.restart(("one",))
+    async with asyncio.timeout(30):
+        while not (tmp_path / "one.ready").exists():
+            await asyncio.sleep(0.02)
+    assert stack.supervisor.children[0].starts == 3
+    await end(stack, keeping)
+
+
+async def test_nothing_is_restarted_before_all_runs_or_while_it_stops(tmp_path: Path) -> None:
+    """Who asks then is told to ask again."""
+    stack = Stack([program(tmp_path, "one", OBEDIENT)], stop_order=("one",))
+    with pytest.raises(Conflict, match="ask again"):
+        await stack.supervisor.restart(("one",))
+    keeping = await kept(stack)
+    stack.supervisor.stopping.set()
+    with pytest.raises(Conflict, match="ask again"):
+        await stack.supervisor.restart(("one",))
+    await end(stack, keeping)
+
+
+async def test_a_stop_amid_a_restart_leaves_nothing_running(tmp_path: Path) -> None:
+    """The restart is given up, and what it has started stops, too."""
+    never_ready = program(tmp_path, "one", OBEDIENT)
+    stack = Stack([never_ready], stop_order=("one",))
+    keeping = await kept(stack)
+    (tmp_path / "one.ready").unlink()
+    first = stack.supervisor.children[0].pid
+    slow = OBEDIENT.replace('.ready").touch()', '.ready")')
+    stack.supervisor.children[0].program = program(tmp_path, "one", slow)
+    restarting = asyncio.create_task(stack.supervisor.restart(("one",)))
+    async with asyncio.timeout(30):
+        while stack.supervisor.children[0].pid in {0, first}:
+            await asyncio.sleep(0.02)
+    await end(stack, keeping)
+    with pytest.raises(Conflict, match="stopped meanwhile"):
+        await restarting
+    assert not stack.supervisor.children[0].pid

@@ -13,7 +13,7 @@ from backend.auth.api_keys import ApiKey, ApiKeys, digest_of, from_lists
 from backend.auth.principal import Component, Origins, Principal, Scope
 from backend.ingest.app import Limits, create_app
 from backend.metrics import IngestMetrics, new_registry
-from backend.operations import readiness
+from backend.operations import Health
 from backend.ports.event_log import Assignment, EventLog, Record
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -70,7 +70,7 @@ async def new_client(log: SqliteLog) -> AsyncIterator[NewClient]:
             app = create_app(
                 log=into,
                 verifier=ApiKeys(KEYS),
-                ready=readiness({"event_log": into.ping}),
+                ready=Health({"event_log": into.ping}).faults,
                 metrics=IngestMetrics(new_registry()),
                 clock=lambda: NOW,
                 monotonic=lambda: 0.0,

@@ -13,7 +13,7 @@ from backend.auth.api_keys import Anyone
 from backend.ingest.app import Limits, create_app
 from backend.lifecycle import Units
 from backend.metrics import IngestMetrics, new_registry
-from backend.operations import readiness
+from backend.operations import Health
 from backend.ports.event_log import Message
 from backend.serving import HttpUnit
 from extauthz.core.errors import Busy
@@ -119,7 +119,7 @@ async def test_stop_answers_what_was_asked(log: SqliteLog, gated: Gated, logged:
         return create_app(
             log=gated,  # type: ignore[arg-type]
             verifier=Anyone(),
-            ready=readiness({}),
+            ready=Health({}).faults,
             metrics=IngestMetrics(new_registry()),
             clock=lambda: NOW,
             monotonic=lambda: 0.0,
@@ -152,7 +152,7 @@ async def test_a_clock_that_jumps(log: SqliteLog) -> None:
     app = create_app(
         log=log,
         verifier=Anyone(),
-        ready=readiness({}),
+        ready=Health({}).faults,
         metrics=IngestMetrics(new_registry()),
         clock=lambda: clock[0],
         monotonic=lambda: 0.0,

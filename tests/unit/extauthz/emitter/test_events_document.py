@@ -1,5 +1,6 @@
 """docs/events.md names what events say, and nothing else."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from backend.problems import problem_of, problem_of_status
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Busy, Forbidden, Retryable, Unauthenticated
 from extauthz.core.events import MAX_NAME_BYTES, CallPayload, Cause, Envelope, EventType, Outcome
-from extauthz.core.governance import MAX_PAYLOAD_BYTES, Action, Change, Key, change_payload
+from extauthz.core.governance import MAX_PAYLOAD_BYTES, Action, Change, Key, Restart, change_payload
 from extauthz.core.strictjson import MAX_DEPTH
 from extauthz.emitter.options import EmitterOptions
 from extauthz.undecided.events import Place, Writer
@@ -101,6 +102,11 @@ def test_members_of_a_change() -> None:
     assert set(change_payload(change)) == told("governance.change")
     assert f"{MAX_PAYLOAD_BYTES:,} bytes" in section("governance.change")
     assert all(f"`{action}`" in section("governance.change") for action in Action)
+
+
+def test_members_of_a_restart() -> None:
+    """governance.restart has the members of its section."""
+    assert {field.name for field in dataclasses.fields(Restart)} == told("governance.restart")
 
 
 def test_every_type_and_cause_is_told() -> None:
