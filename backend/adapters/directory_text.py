@@ -12,6 +12,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.governance import Key
 from extauthz.core.manifests import Manifest, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, Resource
+from extauthz.core.resources import parse_object
 from extauthz.core.writing import to_object
 
 _FILE_NAMES: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
@@ -73,15 +74,15 @@ def checked(raw: bytes, key: Key, new: Resource | None, file: File | None, place
         place: for the error.
 
     Raises:
-        Invalid: it is not what it should be, or not all that should be.
+        Invalid: the object does not validate, or the file is not what it should be.
     """
+    if new is not None:
+        parse_object(to_object(new))
     manifest = read_manifest(raw, place)
-    if manifest.faults:
-        fault = manifest.faults[0]
-        raise Invalid(fault.field, f"cannot be written to `{place}`: {fault.problem}", fault.mend)
     found = [placed for placed in manifest.objects if key_of(placed.resource) == key]
     before = [p for p in file.manifest.objects if key_of(p.resource) == key] if file else []
     is_whole = [placed.resource for placed in found] == ([] if new is None else [new])
+    is_whole = is_whole and not manifest.faults
     if file and is_whole:
         is_whole = _others(raw, found) == _others(file.raw, before) and (
             not found or _unread(found[0]) == _unread(before[0])

@@ -84,7 +84,7 @@ class Changing:
         self._cuts.append(_Cut(start, end, text if end > start else f" {text}"))
 
     def _entry(self, parent: yaml.Node, key: yaml.Node, node: yaml.Node, new: Any) -> None:
-        text = indented(block({key.value: new}), parent.start_mark.column).strip()
+        text = indented(block({key.value: new}), key.start_mark.column).strip()
         self._cuts.append(_Cut(key.start_mark.index, self._end(node), text))
 
     def _sequence(self, node: yaml.SequenceNode, old: list[Any], new: list[Any]) -> None:
@@ -170,7 +170,9 @@ class Changing:
         for first, last in gone:
             self._cuts.append(self._lines(node, members, first, last))
         at = self._line_end(self._end(members[-1][1]))
-        column = node.start_mark.column
+        first = members[0][0].start_mark
+        has_tag = isinstance(node, yaml.MappingNode) and first.line > node.start_mark.line
+        column = first.column if has_tag else node.start_mark.column
         if isinstance(added, dict):
             texts: Iterable[str] = (block({name: value}) for name, value in added.items())
         else:

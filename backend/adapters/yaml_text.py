@@ -85,7 +85,13 @@ class _Place:
 
 
 def _place(text: str, key: Key) -> _Place:
-    roots = [root for root in yaml.compose_all(text, Loader=_Loader) if not _is_null(root)]
+    try:
+        roots = [root for root in yaml.compose_all(text, Loader=_Loader) if not _is_null(root)]
+    except yaml.MarkedYAMLError as error:  # two anchors of one name
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise Invalid(
+            "", f"{error.problem} (line {line})", "give each a name of its own"
+        ) from error
     for root in roots:
         for node, around in _objects(root, None):
             if _key(node) == key:
