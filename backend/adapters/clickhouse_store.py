@@ -4,19 +4,15 @@ One implementation, for clickhouse-connect drives both with one API and chDB is
 the same engine. chDB opens one path at a time, in one process, never after a fork.
 """
 
-import time
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
 
 from backend.adapters import clickhouse_grants, clickhouse_runs, clickhouse_schema
-from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_changes import CHANGES
 from backend.adapters.clickhouse_client import (
-    ANSWER_SECONDS,
-    BAD_ROW,
     IDS_AT_ONCE,
     MIGRATION_SECONDS,
     QUERY_SETTINGS,
@@ -26,8 +22,9 @@ from backend.adapters.clickhouse_client import (
 )
 from backend.adapters.clickhouse_events import EventQueries
 from backend.adapters.clickhouse_export import ExportQueries
+from backend.adapters.clickhouse_inserts import Inserts
 from backend.adapters.clickhouse_readers import Readers
-from backend.adapters.clickhouse_rows import FORMAT, READ, WRITTEN, event_of, lines_of
+from backend.adapters.clickhouse_rows import READ, event_of
 from backend.adapters.clickhouse_schema import Schema, shipped
 from backend.adapters.clickhouse_usage import UsageQueries
 from backend.ports.event_store import EventKey, GatewayRun, Hole, SchemaChange, StoredEvent
@@ -42,10 +39,8 @@ from backend.queries import (
     Summary,
     Usage,
 )
-from extauthz.core.errors import Retryable
 
 INSERT_SECONDS: Final = 30  # tens of times what a batch takes; a hung server is Retryable
-POLL_SECONDS: Final = 0.1
 
 _SINCE: Final = "event_time >= fromUnixTimestamp64Milli({since:Int64})"
 _PARTITION: Final = "topic_id = {topic:UUID} AND log_partition = {partition:UInt32}"
@@ -67,15 +62,6 @@ _DUPLICATES: Final = (
     "SELECT sum(copies) FROM"
     f" (SELECT count() - 1 AS copies FROM events WHERE {_SINCE} GROUP BY producer, event_id)"
 )
-_INSERT_SETTINGS: Final = {
-    "date_time_input_format": "best_effort",  # numbers would be misread, silently
-    "input_format_json_read_objects_as_strings": "1",  # payloads, each byte as it is
-    "max_partitions_per_insert_block": "0",  # a batch of old events may span many days
-    "async_insert": "0",
-    "distributed_foreground_insert": "1",  # the answer comes when the shards have the rows
-    "send_progress_in_http_headers": "0",  # each of them would put the time limit off
-}
-_OUR_INSERTS: Final = "sentinel insert into "  # as `system.processes` tells them
 
 
 class ClickHouseStore:
@@ -103,22 +89,15 @@ class ClickHouseStore:
     ) -> None:
         self._server = Server(url, cluster)
         self._schema = Schema(shipped(), cluster, retention_days)
-        self._insert_seconds = insert_seconds
-        self._in_doubt = False  # whether an insert of ours may still run
-        self._insert_settings = _INSERT_SETTINGS | {
-            "log_comment": _OUR_INSERTS + self._server.database,
-            "max_execution_time": str(insert_seconds),
-        }
         with translated():
             self._server.create_database()
-            self._writer = self._server.connect(insert_seconds)
             self._reader = self._server.connect()
+            self._inserts = Inserts(self._server, self._schema, self._reader, insert_seconds)
         self._readers = Readers(self._server)
         self._events = EventQueries(self._readers)
-        self._parts = Parts(self._writer.raw_query) if self._server.is_embedded else None
 
     def close(self) -> None:
-        self._writer.close()
+        self._inserts.close()
         self._reader.close()
         self._readers.close()
 
@@ -138,38 +117,20 @@ class ClickHouseStore:
         self._query("SELECT 1 FROM events LIMIT 0", {})
 
     def last_offset(self, topic_id: UUID, partition: int) -> int:
-        self._await_inserts()
+        self._inserts.await_all()
         # A projection answers this, whatever the size of the table.
         given = {"topic": str(topic_id), "partition": partition}
         ((last, rows),) = self._query(_LAST, given)
         return int(last) if rows else -1
 
     def present(self, topic_id: UUID, partition: int, first: int, last: int) -> frozenset[int]:
-        if self._in_doubt:
-            self._await_inserts()
-            self._in_doubt = False
+        self._inserts.await_doubtful()
         given = {"topic": str(topic_id), "partition": partition, "first": first, "last": last}
         return frozenset(offset for (offset,) in self._query(_PRESENT, given))
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
-        if not rows:
-            return
-        # No text holds a lone surrogate, for each was read from UTF-8.
-        # A stream: clickhouse-connect sends bytes again when their answer was lost, though
-        # they may be stored by then.
-        block = BytesIO(lines_of(rows))
-        self._in_doubt = True
-        with translated(blame=BAD_ROW):
-            self._writer.raw_insert(
-                "events",
-                WRITTEN,
-                insert_block=block,
-                fmt=FORMAT,
-                settings=self._insert_settings,
-            )
-            if self._parts:
-                self._parts.check()
-        self._in_doubt = False
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
+        if rows:
+            self._inserts.insert(rows, until)
 
     def known_events(
         self, events: Sequence[EventKey], since: datetime, until: datetime
@@ -250,37 +211,6 @@ class ClickHouseStore:
     def _of_type(self, event_type: str, since: datetime) -> list[StoredEvent]:
         rows = self._query(_OF_TYPE, {"type": event_type, "since": milliseconds(since)})
         return [event_of(row) for row in rows]
-
-    def _await_inserts(self) -> None:
-        """Until no insert into this database runs that runs now: of a process that died, too."""
-        if self._parts:  # an insert of chDB is over when its call is, but perhaps not whole
-            with translated():
-                self._parts.check()
-            return
-        until = time.monotonic() + self._insert_seconds + ANSWER_SECONDS
-        awaited = running = self._running_inserts()
-        while awaited & running:
-            if time.monotonic() > until:
-                raise Retryable("an insert into the event store does not end; look at its log")
-            time.sleep(POLL_SECONDS)
-            running = self._running_inserts()
-        self._catch_up()
-
-    def _running_inserts(self) -> frozenset[str]:
-        processes, cluster = "system.processes", self._server.cluster
-        if cluster:
-            processes = f"clusterAllReplicas('{cluster}', {processes})"
-        rows = self._query(
-            f"SELECT query_id FROM {processes} WHERE Settings['log_comment'] = {{comment:String}}",
-            {"comment": self._insert_settings["log_comment"]},
-        )
-        return frozenset(str(query_id) for (query_id,) in rows)
-
-    def _catch_up(self) -> None:
-        """Any replica may answer: each must have what another one acknowledged."""
-        if self._server.cluster:
-            with translated():
-                self._reader.command(clickhouse_schema.catch_up(self._schema))
 
     def _query(self, sql: str, given: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         with translated():

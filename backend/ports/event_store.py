@@ -1,5 +1,6 @@
 """The event store: what the processor fills, and the api asks."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -177,11 +178,15 @@ class EventStore(Protocol):
         After an insert of this process failed, it waits until that one is over.
         """
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         """Store rows; after an error any part of them may be there: ask `present`.
 
         It ends within a time limit. What a server still does then, or does for a process that
         died, `last_offset` and `present` wait for.
+
+        Args:
+            until: seconds of `time.monotonic`; what reaches a server later, after this process
+                stood still, is not begun. A store in this process does not look at it.
 
         Raises:
             Invalid: the store cannot take a row as it is.

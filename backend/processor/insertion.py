@@ -94,7 +94,7 @@ class Insertion:
         if self._monotonic() >= self._until:
             raise Retryable("the partitions may be another's by now; they are asked for again")
         try:
-            self._store.insert(batch)
+            self._store.insert(batch, self._until)
         except Invalid as error:
             if len(batch) == 1:
                 refused.append(Refused(batch[0], str(error)))

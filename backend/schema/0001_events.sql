@@ -43,12 +43,14 @@ CREATE TABLE IF NOT EXISTS events
     latency_step UInt8 MATERIALIZED if(JSONExtractFloat(payload_packed, 'latency_ms') <= 0, 0,
         1 + least(253, greatest(0, floor(log(JSONExtractFloat(payload_packed, 'latency_ms') / 0.1)
             / log(1.1))))) CODEC(ZSTD(1)),
-    -- The grant that decided, `namespace/name`; of a name that is the request's id, too, the
-    -- packed payload may hold the mark.
+    -- The grant that decided, `namespace/name`.
     matched_grant LowCardinality(String) MATERIALIZED
         if(JSONExtractString(payload_packed, 'matched_grant') = '', '', concat(
             JSONExtractString(payload_packed, 'matched_grant_namespace'), '/',
-            replaceAll(JSONExtractString(payload_packed, 'matched_grant'), '\x7fr', request_id))),
+            JSONExtractString(payload_packed, 'matched_grant'))),
+    -- The processor says until when its insert may begin: its partitions may be another's later.
+    CONSTRAINT in_time CHECK now64(3) <= fromUnixTimestamp64Milli(toInt64OrDefault(
+        extract(getSetting('log_comment'), ' until ([0-9]+)$'), toInt64(9000000000000))),
     INDEX event_id_bloom event_id TYPE bloom_filter GRANULARITY 32,
     INDEX outcome_of_bloom outcome_of TYPE bloom_filter GRANULARITY 32,
     INDEX event_type_set event_type TYPE set(32) GRANULARITY 8, -- finds the few that are rare

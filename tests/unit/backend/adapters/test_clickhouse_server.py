@@ -1,5 +1,6 @@
 """The store over HTTP, when the server dies, hangs, loses answers and has no room."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -71,6 +72,20 @@ def test_a_lost_answer_stores_once(endpoint: ClickHouseEndpoint, opener: Opener)
     assert endpoint.inserts() == before + 1
     assert store.total(NONE) == 10
     assert store.present(TOPIC, 0, 0, 100) == set(range(10))
+
+
+def test_an_insert_that_comes_too_late_is_not_begun(
+    endpoint: ClickHouseEndpoint, opener: Opener
+) -> None:
+    """The server itself looks at the time: its caller may have stood still on the way to it."""
+    store = opener()
+    store.migrate()
+    endpoint.fail(Fault(before=0.5))
+    with pytest.raises(Retryable, match="VIOLATED_CONSTRAINT"):
+        store.insert(rows(10), time.monotonic() + 0.2)
+    assert store.present(TOPIC, 0, 0, 100) == set()
+    store.insert(rows(10), time.monotonic() + 60)
+    assert store.total(NONE) == 10
 
 
 def test_present_waits_for_a_hung_insert(endpoint: ClickHouseEndpoint, opener: Opener) -> None:

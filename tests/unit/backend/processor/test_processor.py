@@ -232,7 +232,7 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         if self._parts:
             self._store.insert(rows[: self._parts.pop(0)])
             raise Retryable("the store went away")
@@ -277,7 +277,7 @@ class AwayStore(FailingStore):
 
     away = True
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         if self.away:
             raise Retryable("the store is away")
         self._store.insert(rows)
@@ -349,7 +349,7 @@ async def until_sampled(registry: CollectorRegistry, name: str, value: float) ->
 class PickyStore(FailingStore):
     """A real store that refuses a batch with a bad row, after it has stored the first row."""
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         if not any(row.event_id == id_of("bad") for row in rows):
             self._store.insert(rows)
             return
@@ -392,7 +392,7 @@ async def test_too_much_poison_stops_it(
 class RefusingStore(FailingStore):
     """A real store that can take nothing, as after a release that changed the rows."""
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         raise Invalid("", "the event store refused the data")
 
 
@@ -420,7 +420,7 @@ class BlockedStore(FailingStore):
         super().__init__(store, [])
         self.begun, self.may_end = threading.Event(), threading.Event()
 
-    def insert(self, rows: Sequence[StoredEvent]) -> None:
+    def insert(self, rows: Sequence[StoredEvent], until: float = math.inf) -> None:
         self.begun.set()
         self.may_end.wait()
         self._store.insert(rows)
