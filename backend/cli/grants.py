@@ -1,149 +1,169 @@
-"""`access grant|session list|get`: what the access directory holds, in mcp-runtime's columns."""
+"""`access grant|session …`: looks at grants and sessions, makes, changes and deletes them."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import reduce
+from typing import Any, Final
 
 import click
-from rich.table import Table
 
-from backend.cli.access import Access, read_access
-from backend.cli.console import Group, cell, json_option, print_unfolded, printable, stderr
-from backend.cli.running import state_option, the_running
-from extauthz.core.errors import NotFound
-from extauthz.core.model import DEFAULT_NAMESPACE, MCPAccessGrant, MCPAgentSession
+from backend.cli.console import Group, LazyGroup
+from backend.cli.creation import grant_options, new_grant, new_session, session_options
+from backend.cli.objects import GRANT, SESSION, Binding, Kind, Objects, Which
+from backend.cli.options import output_option
+from backend.cli.places import objects_options
+from backend.cli.printing import print_done, print_list, print_objects
+from backend.cli.wire import read_file
+from extauthz.core.documents import MAX_FILE_BYTES
+from extauthz.core.model import DEFAULT_NAMESPACE
 
-Item = MCPAccessGrant | MCPAgentSession
+TOOLS: Final = {
+    "who-can": "backend.cli.entitlements:who_can",
+    "what-can": "backend.cli.entitlements:what_can",
+    "unused": "backend.cli.entitlements:unused",
+}
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_NAMESPACE: Final = click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
+_NAME: Final = click.argument("name")
+_OUTPUT: Final = output_option("its name, as `kubectl -o name` writes it")
+_DRY: Final = click.option(
+    "--dry-run", "is_dry", is_flag=True, help="Change nothing; tell what calls would notice."
+)
 
 
-@click.group(cls=Group)
+@click.group(cls=LazyGroup, commands_at=TOOLS)
 def access() -> None:
-    """Look at grants and sessions; edit the access directory to change them."""
+    """Who may call what: look, change, and ask."""
 
 
-@access.group(cls=Group)
-def grant() -> None:
-    """Who may call which tools."""
+def _group(kind: Kind, says: str) -> click.Group:
+    """The commands of one kind."""
+    group = Group(kind.noun, help=says)
+    for command in (_list, _get, _apply, _delete):
+        command(group, kind)
+    _switch(group, kind, kind.off, off=True)
+    _switch(group, kind, kind.on, off=False)
+    return group
 
 
-@access.group(cls=Group)
-def session() -> None:
-    """Who works with which server, with how much consent."""
+def _command(group: click.Group, name: str, says: str, *options: Decorator) -> Decorator:
+    """A command of a group with these options, in their order."""
+
+    def made(serve: Callable[..., Any]) -> Callable[..., Any]:
+        decorated = reduce(lambda inner, option: option(inner), reversed(options), serve)
+        group.command(name, help=says)(decorated)
+        return serve
+
+    return made
 
 
-def _where(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which objects: the directory and the namespace."""
-    namespace = click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True)
-    folder = click.option(
-        "--access",
-        "folder",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Access directory; that of the running `sentinel up` by default.",
+def _list(group: click.Group, kind: Kind) -> None:
+    everywhere = click.option("--all-namespaces", is_flag=True, help="Whatever the namespace.")
+    which = (
+        click.option("--server", default="", metavar="NAME", help="For this MCPServer alone."),
+        click.option("--human", default="", help="Whose subject names this human."),
+        click.option("--agent", default="", help="Whose subject names this agent."),
     )
-    return state_option(folder(namespace(command)))
+    options = (_NAMESPACE, everywhere, *which, _OUTPUT, objects_options)
+
+    @_command(group, "list", f"List {kind.nouns}.", *options)
+    def listed(
+        *,
+        objects: Objects,
+        namespace: str,
+        all_namespaces: bool,
+        server: str,
+        human: str,
+        agent: str,
+        output: str,
+    ) -> None:
+        asked = Which("" if all_namespaces else namespace, server, human, agent)
+        print_list(kind, objects.list(kind, asked), output)
 
 
-_all = click.option("--all-namespaces", is_flag=True, help="Whatever the namespace.")
+def _get(group: click.Group, kind: Kind) -> None:
+    says = f"Print one {kind.noun} as JSON, as mcp-runtime does, or as YAML (-o yaml)."
+
+    @_command(group, "get", says, _NAME, _NAMESPACE, _OUTPUT, objects_options)
+    def got(*, objects: Objects, name: str, namespace: str, output: str) -> None:
+        found = objects.get(kind, namespace, _plain(kind, name))
+        print_objects(kind, [found], output)
 
 
-@grant.command("list")
-@_where
-@_all
-@json_option
-def list_grants(*, all_namespaces: bool, as_json: bool, **where: Any) -> None:
-    """List grants."""
-    _print_list(_read(where).grants, "DISABLED", all_namespaces, as_json, where["namespace"])
-
-
-@session.command("list")
-@_where
-@_all
-@json_option
-def list_sessions(*, all_namespaces: bool, as_json: bool, **where: Any) -> None:
-    """List sessions."""
-    _print_list(_read(where).sessions, "REVOKED", all_namespaces, as_json, where["namespace"])
-
-
-@grant.command("get")
-@click.argument("name")
-@_where
-@json_option
-def get_grant(*, name: str, as_json: bool, **where: Any) -> None:
-    """Print one grant as JSON (with or without --json, as mcp-runtime does)."""
-    _print_one(_read(where).grants, "grant", name, where["namespace"])
-
-
-@session.command("get")
-@click.argument("name")
-@_where
-@json_option
-def get_session(*, name: str, as_json: bool, **where: Any) -> None:
-    """Print one session as JSON (with or without --json, as mcp-runtime does)."""
-    _print_one(_read(where).sessions, "session", name, where["namespace"])
-
-
-def _read(where: dict[str, Any]) -> Access:
-    folder = where["folder"] or Path(the_running(where["state"]).access_dir)
-    found = read_access(folder)
-    for fault in found.faults:  # what cannot be read is not listed, and that is said
-        stderr().print(f"warning: {printable(str(fault))}", markup=False)
-    return found
-
-
-def _print_list(
-    items: list[Any], flag: str, all_namespaces: bool, as_json: bool, namespace: str
-) -> None:
-    chosen = sorted(
-        (item for item in items if all_namespaces or item.namespace == namespace),
-        key=lambda item: (item.namespace, item.name),
+def _apply(group: click.Group, kind: Kind) -> None:
+    file = click.option(
+        "--file",
+        "-f",
+        "file",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+        required=True,
+        help="YAML or JSON, several documents too; `-` for standard input.",
     )
-    if as_json:
-        print(json.dumps([to_wire(item) for item in chosen], indent=2))
-        return
-    table = Table("NAME", "NAMESPACE", "SERVER", flag, box=None, pad_edge=False)
-    for item in chosen:
-        table.add_row(*map(cell, (item.name, item.namespace, item.server.name, _flag(item))))
-    print_unfolded(table)
+    says = f"Make or replace the {kind.nouns} of a file: all of it must be right."
+
+    @_command(group, "apply", says, file, _DRY, _OUTPUT, objects_options)
+    def applied(*, objects: Objects, file: str, is_dry: bool, output: str) -> None:
+        with click.open_file(file, "rb") as stream:
+            raw: bytes = stream.read(MAX_FILE_BYTES + 1)
+        found = read_file(kind, file, raw)
+        for each in found:
+            done = objects.put(kind, each.item, keeps=each.keeps, is_new=False, is_dry=is_dry)
+            name = f"{each.item.namespace}/{each.item.name}"
+            print_done(kind, name, "applied", done, output=output, is_dry=is_dry)
 
 
-def _print_one(items: list[Any], kind: str, name: str, namespace: str) -> None:
-    for item in items:
-        if (item.namespace, item.name) == (namespace, name):
-            print(json.dumps(to_wire(item), indent=2))
-            return
-    raise NotFound(f"no {kind} `{namespace}/{name}`; look at `access {kind} list --all-namespaces`")
+def _delete(group: click.Group, kind: Kind) -> None:
+    options = (_NAME, _NAMESPACE, _DRY, _OUTPUT, objects_options)
+
+    @_command(group, "delete", f"Delete a {kind.noun}.", *options)
+    def deleted(*, objects: Objects, name: str, namespace: str, is_dry: bool, output: str) -> None:
+        plain = _plain(kind, name)
+        done = objects.delete(kind, namespace, plain, is_dry=is_dry)
+        print_done(kind, f"{namespace}/{plain}", "deleted", done, output=output, is_dry=is_dry)
 
 
-def _flag(item: Item) -> str:
-    is_off = item.disabled if isinstance(item, MCPAccessGrant) else item.revoked
-    return str(is_off).lower()
+def _switch(group: click.Group, kind: Kind, verb: str, *, off: bool) -> None:
+    into = "out of force; it stays where it is" if off else "into force again"
+    options = (_NAME, _NAMESPACE, _DRY, _OUTPUT, objects_options)
+
+    @_command(group, verb, f"Put a {kind.noun} {into}.", *options)
+    def switched(*, objects: Objects, name: str, namespace: str, is_dry: bool, output: str) -> None:
+        plain = _plain(kind, name)
+        done = objects.switch(kind, namespace, plain, off, is_dry=is_dry)
+        past = f"{verb.removesuffix('e')}ed"
+        print_done(kind, f"{namespace}/{plain}", past, done, output=output, is_dry=is_dry)
 
 
-def to_wire(item: Item) -> dict[str, Any]:
-    """The members that mcp-runtime's api and command line know, and the rest of ours."""
-    wire: dict[str, Any] = {
-        "name": item.name,
-        "namespace": item.namespace,
-        "serverRef": {"name": item.server.name, "namespace": item.server.namespace},
-        "subject": _set(
-            humanID=item.subject.human_id,
-            agentID=item.subject.agent_id,
-            teamID=item.subject.team_id,
-        ),
-    }
-    optional = {"policyVersion": item.policy_version, "expiresAt": item.expires_at}
-    if isinstance(item, MCPAgentSession):
-        wire |= {"consentedTrust": item.consented_trust, "revoked": item.revoked}
-        return wire | _set(**optional)
-    wire |= {"maxTrust": item.max_trust, "disabled": item.disabled}
-    rules = [
-        _set(name=rule.name, decision=rule.decision, requiredTrust=rule.required_trust)
-        for rule in item.tool_rules
-    ]
-    effects = list(item.allowed_side_effects)
-    return wire | _set(**optional, toolRules=rules, allowedSideEffects=effects)
+def _plain(kind: Kind, name: str) -> str:
+    """As `-o name` prints it, or the name alone."""
+    return name.removeprefix(f"{kind.group_name}/")
 
 
-def _set(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value}
+grant = _group(GRANT, "Who may call which tools.")
+session = _group(SESSION, "Who works with which server, with how much consent.")
+access.add_command(grant)
+access.add_command(session)
+
+
+def _create(kind: Kind, objects: Objects, item: Binding, *, is_dry: bool, output: str) -> None:
+    done = objects.put(kind, item, keeps=False, is_new=True, is_dry=is_dry)
+    name = f"{item.namespace}/{item.name}"
+    print_done(kind, name, "created", done, output=output, is_dry=is_dry)
+
+
+@_command(
+    grant, "create", "Make a grant; one that is there stays as it is.",
+    _NAME, grant_options, _DRY, _OUTPUT, objects_options,
+)  # fmt: skip
+def create_grant(*, objects: Objects, is_dry: bool, output: str, **given: Any) -> None:
+    """`access grant create`."""
+    _create(GRANT, objects, new_grant(**given), is_dry=is_dry, output=output)
+
+
+@_command(
+    session, "create", "Make a session; one that is there stays as it is.",
+    _NAME, session_options, _DRY, _OUTPUT, objects_options,
+)  # fmt: skip
+def create_session(*, objects: Objects, is_dry: bool, output: str, **given: Any) -> None:
+    """`access session create`."""
+    _create(SESSION, objects, new_session(**given), is_dry=is_dry, output=output)
