@@ -12,11 +12,12 @@ from flask import Response
 from backend.api.answers import json_response
 from backend.api.parameters import Parameter, Place
 from backend.api.refusals import Refused
-from backend.api.routes import ANY_CREDENTIAL, NOTHING, Answer, Call, Group, Route
+from backend.api.routes import ANY_CREDENTIAL, NOTHING, Answer, Call, Group, Route, get
 from backend.auth.principal import Principal
 from extauthz.core.errors import NotFound
 
 MAKE_KEYS: Final = "keys are made with `sentinel keys new` and listed in API_KEYS_FILE"
+NO_KEYS: Final = "No keys are kept here: always an empty list."
 KEY_ID: Final = Parameter(
     "key_id", lambda given, _now: given, {"type": "string"}, "Id of a key.", "", place=Place.PATH
 )
@@ -86,14 +87,7 @@ def account_group() -> Group:
     return Group(
         "account",
         [
-            Route(
-                method="GET",
-                path="/auth/me",
-                serve=me,
-                summary="Who asks.",
-                answer=Answer(Me),
-                needs=ANY_CREDENTIAL,
-            ),
+            get("/auth/me", me, "Who asks.", Answer(Me), needs=ANY_CREDENTIAL),
             Route(
                 method="POST",
                 path="/auth/login",
@@ -102,14 +96,7 @@ def account_group() -> Group:
                 answer=Answer(status=HTTPStatus.UNAUTHORIZED),
                 needs=NOTHING,
             ),
-            Route(
-                method="GET",
-                path="/user/api-keys",
-                serve=listed,
-                summary="No keys are kept here: always an empty list.",
-                answer=Answer(Keys),
-                needs=ANY_CREDENTIAL,
-            ),
+            get("/user/api-keys", listed, NO_KEYS, Answer(Keys), needs=ANY_CREDENTIAL),
             Route(
                 method="POST",
                 path="/user/api-keys",

@@ -22,14 +22,16 @@ from backend.api.routes import (
     Answer,
     Call,
     Group,
-    Needs,
     Route,
+    get,
 )
 from backend.ports.event_log import POSITION_PATTERN, Position, SetAside
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.times import format_instant
 
 ID_SCHEMA: Final = {"type": "string", "pattern": POSITION_PATTERN}
+
+MISSING: Final = (HTTPStatus.NOT_FOUND,)
 
 _log = logging.getLogger(__name__)
 
@@ -131,37 +133,51 @@ def dlq_group(letters: DeadLetters | None) -> Group:
 
     def retried(call: Call[None]) -> Response:
         known().retry(call.given[LETTER_ID])
-        return _done("dead letter sent again", call)
+        return _done("sent again", call)
 
     def dropped(call: Call[None]) -> Response:
         known().drop(call.given[LETTER_ID])
-        return _done("dead letter dropped", call)
+        return _done("dropped", call)
 
     one = "/dlq/<letter_id>"
     return Group(
         "dlq",
         [
-            _route("GET", "/dlq", listed, "Dead letters, the oldest first.", DeadLetterList),
-            _route("GET", one, shown, "One dead letter, whole.", DeadLetterAnswer),
-            _route("POST", f"{one}/retry", retried, "Send it again.", Done),
-            _route("DELETE", one, dropped, "Drop it for good.", Done),
+            get(
+                "/dlq",
+                listed,
+                "Dead letters, the oldest first.",
+                Answer(DeadLetterList),
+                LIMIT,
+                AFTER,
+                needs=READ_EVERYWHERE,
+                problems=MISSING,
+            ),
+            get(
+                one,
+                shown,
+                "One dead letter, whole.",
+                Answer(DeadLetterAnswer),
+                LETTER_ID,
+                needs=READ_EVERYWHERE,
+                problems=MISSING,
+            ),
+            _change("POST", f"{one}/retry", retried, "Send it again."),
+            _change("DELETE", one, dropped, "Drop it for good."),
         ],
     )
 
 
-def _route(
-    method: str, path: str, serve: Callable[[Call[None]], Response], summary: str, kind: Any
-) -> Route:
-    needs: Needs = READ_EVERYWHERE if method == "GET" else OPERATE_EVERYWHERE
+def _change(method: str, path: str, serve: Callable[[Call[None]], Response], said: str) -> Route:
     return Route(
         method=method,
         path=path,
         serve=serve,
-        summary=summary,
-        answer=Answer(kind),
-        needs=needs,
-        parameters=(LIMIT, AFTER) if path == "/dlq" else (LETTER_ID,),
-        problems=(HTTPStatus.NOT_FOUND,),
+        summary=said,
+        answer=Answer(Done),
+        needs=OPERATE_EVERYWHERE,
+        parameters=(LETTER_ID,),
+        problems=MISSING,
     )
 
 
@@ -190,6 +206,7 @@ def whole(found: SetAside) -> DeadLetter:
 
 
 def _done(what: str, call: Call[None]) -> Response:
-    letter_id = str(call.given[LETTER_ID])
-    _log.warning(what, extra={"dead_letter": letter_id, "principal": call.caller.name})
+    letter_id, who = str(call.given[LETTER_ID]), call.caller.name
+    told = {"change": what, "dead_letter": letter_id, "principal": who}
+    _log.warning("a dead letter was settled by hand", extra=told)
     return json_response(Done(letter_id))

@@ -10,7 +10,7 @@ from flask import Response
 
 from backend.api.answers import json_response
 from backend.api.parameters import Parameter, Place
-from backend.api.routes import NOTHING, Answer, Call, Group, Route
+from backend.api.routes import NOTHING, Answer, Call, Group, get
 from extauthz.core.errors import NotFound
 
 ASSETS: Final = files("backend.api") / "assets"  # those of Swagger UI by `make vendor`
@@ -68,30 +68,21 @@ def docs_group(described: Callable[[], Mapping[str, Any]]) -> Group:
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "max-age=86400"}
         return Response(_asset(name), mimetype=ASSET_TYPES[name], headers=headers)
 
-    def route(path: str, serve: Any, summary: str, answer: Answer, *more: Parameter[Any]) -> Route:
-        return Route(
-            method="GET",
-            path=path,
-            serve=serve,
-            summary=summary,
-            answer=answer,
-            needs=NOTHING,
-            parameters=more,
-            problems=(HTTPStatus.NOT_FOUND,) if more else (),
-        )
-
     text = {"type": "string"}
+    html = Answer(None, {"text/html": text})
     return Group(
         "docs",
         [
-            route("/openapi.json", openapi, "This document.", Answer(dict[str, Any])),
-            route("/docs", page, "A page that shows it.", Answer(None, {"text/html": text})),
-            route(
+            get("/openapi.json", openapi, "This document.", Answer(dict[str, Any]), needs=NOTHING),
+            get("/docs", page, "A page that shows it.", html, needs=NOTHING),
+            get(
                 "/docs/<name>",
                 asset,
                 "What the page is made of.",
                 Answer(None, dict.fromkeys(ASSET_TYPES.values(), text)),
                 NAME,
+                needs=NOTHING,
+                problems=(HTTPStatus.NOT_FOUND,),
             ),
         ],
     )

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, g, request
 from backend.api.bodies import read_body
 from backend.api.parameters import Given, Parameter, read
 from backend.auth.principal import Principal, Scope
+from extauthz.core.errors import Unauthenticated
 
 T = TypeVar("T")
 
@@ -106,6 +107,28 @@ class Route:
     body: Any = None
 
 
+def get(
+    path: str,
+    serve: Callable[[Call[None]], Response],
+    summary: str,
+    answer: Answer,
+    *parameters: Parameter[Any],
+    needs: Needs = READ,
+    problems: tuple[HTTPStatus, ...] = (),
+) -> Route:
+    """A route that only reads. Arguments as of `Route`."""
+    return Route(
+        method="GET",
+        path=path,
+        serve=serve,
+        summary=summary,
+        answer=answer,
+        needs=needs,
+        parameters=parameters,
+        problems=problems,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Routes that belong together; what they need is in their closures.
@@ -142,6 +165,8 @@ def _view(route: Route, clock: Callable[[], datetime]) -> Callable[..., Response
         principal: Principal | None = g.get("principal")
         if principal is not None:
             route.needs.check(principal)
+        elif route.needs.credential:  # whatever way the request found here
+            raise Unauthenticated("this route needs a credential; send one")
         given = read(route.parameters, request.args, path, clock(), request.headers)
         body = read_body(route.body) if route.body is not None else None
         return route.serve(Call(given, principal, body))

@@ -1,13 +1,13 @@
 """`/stats`, `/sources`, `/event-types`, `/dashboard/summary`: the trail at a glance."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from flask import Response
 
 from backend.api.answers import json_response
 from backend.api.filters import reach
-from backend.api.routes import READ, Answer, Call, Group, Route
+from backend.api.routes import Answer, Call, Group, get
 from backend.ports.access_store import AccessStore
 from backend.ports.event_store import EventStore
 from backend.queries import CountedBy
@@ -90,24 +90,22 @@ def statistics_group(store: EventStore, access: AccessStore) -> Group:
         )
         return json_response(answer)
 
-    def route(path: str, serve: Any, kind: Any, summary: str) -> Route:
-        return Route(
-            method="GET",
-            path=path,
-            serve=serve,
-            summary=summary,
-            answer=Answer(kind),
-            needs=READ,
-        )
-
     return Group(
         "statistics",
         [
-            route("/stats", stats, Stats, "How many events there are, internal types left out."),
-            route("/sources", sources, Sources, "Events by source."),
-            route("/event-types", event_types, EventTypes, "Events by type."),
-            route(
-                "/dashboard/summary", dashboard, DashboardSummary, "What a dashboard begins with."
+            get(
+                "/stats",
+                stats,
+                "How many events there are, internal types left out.",
+                Answer(Stats),
+            ),
+            get("/sources", sources, "Events by source.", Answer(Sources)),
+            get("/event-types", event_types, "Events by type.", Answer(EventTypes)),
+            get(
+                "/dashboard/summary",
+                dashboard,
+                "What a dashboard begins with.",
+                Answer(DashboardSummary),
             ),
         ],
     )

@@ -1,6 +1,6 @@
 """`/analytics/usage`: who used what in a window, how it was decided, and how long it took."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from backend.api.answers import json_response
 from backend.api.filters import DECISION, NAMESPACE, SERVER, TEAM, TOOL, reach
 from backend.api.parameters import Given, Parameter, clamped, text
 from backend.api.refusals import bad_parameter
-from backend.api.routes import READ, Answer, Call, Group, Route
+from backend.api.routes import Answer, Call, Group, get
 from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import (
     ActorUsage,
@@ -128,22 +128,18 @@ def usage_group(store: EventStore) -> Group:
         recent = store.page(asked, limit).events
         return json_response(_answer(call.given, asked, found, recent))
 
-    def route(path: str, serve: Callable[[Call[None]], Response], summary: str) -> Route:
-        return Route(
-            method="GET",
-            path=path,
-            serve=serve,
-            summary=summary,
-            answer=Answer(UsageAnswer),
-            needs=READ,
-            parameters=PARAMETERS,
-        )
-
+    answer = Answer(UsageAnswer)
     return Group(
         "usage",
         [
-            route("/analytics/usage", everywhere, "Who used what."),
-            route("/user/analytics/usage", own, "The same, for users: of their own namespaces."),
+            get("/analytics/usage", everywhere, "Who used what.", answer, *PARAMETERS),
+            get(
+                "/user/analytics/usage",
+                own,
+                "The same, for users: of their own namespaces.",
+                answer,
+                *PARAMETERS,
+            ),
         ],
     )
 
