@@ -34,11 +34,16 @@ QUERY_SETTINGS: Final = {
 BAD_ROW: Final = frozenset({6, 25, 26, 27, 38, 41, 69, 72, 117, 131, 321, 349, 376, 467})
 # NOT_ENOUGH_SPACE, CANNOT_WRITE_TO_FILE_DESCRIPTOR, CANNOT_FSYNC, CANNOT_CREATE_DIRECTORY
 _DISK: Final = frozenset({243, 75, 87, 434})
-# TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_BYTES
-_TOO_MUCH: Final = frozenset({158, 159, 160, 241, 307})
+# TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, TOO_MANY_BYTES
+_TOO_MUCH: Final = frozenset({158, 159, 160, 307})
+_MEMORY: Final = 241  # MEMORY_LIMIT_EXCEEDED
 
 _WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TooLarge(TooSlow):
+    """The query took more memory than it may; it may do with less at once."""
 
 
 @contextmanager
@@ -60,8 +65,13 @@ def translated(*, blame: frozenset[int] = frozenset(), asks: bool = False) -> It
             ) from None
         if asks and code in _TOO_MUCH:
             raise TooSlow(
-                f"the query took more time or memory than it may ({said}), and was cancelled;"
+                f"the query took more time than it may ({said}), and was cancelled;"
                 " narrow the time (`since`, `until`)"
+            ) from error
+        if asks and code == _MEMORY:
+            raise TooLarge(
+                f"the query took more memory than it may ({said}), and was cancelled;"
+                " narrow the time (`since`, `until`), or lower `limit`"
             ) from error
         if code in _DISK:
             raise _full(said) from error

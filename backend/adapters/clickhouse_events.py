@@ -8,15 +8,19 @@ from uuid import UUID
 import orjson
 from msgspec import structs
 
+from backend.adapters.clickhouse_client import TooLarge
 from backend.adapters.clickhouse_filter import Conditions, conditions, ms
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import READ, event_of, moment
 from backend.ports.event_store import StoredEvent
 from backend.queries import Count, CountedBy, Cursor, EventFilter, Page, Summary
-from extauthz.core.errors import NotFound
 from extauthz.core.events import INTERNAL_TYPES, EventType
 
 MOST_OF_A_REQUEST: Final = 1000
+MOST_OF_AN_ID: Final = 100
+# Of a page, or a chunk of an export: where payloads are so large, it holds fewer events.
+PAGE_BYTES: Final = 256 << 20
+FEWER: Final = 8  # times, at the next try
 LATEST_OUTCOME: Final = timedelta(days=1)  # after its call; a stream may last longer
 AROUND_ID: Final = timedelta(seconds=5)  # between the time in an event's id and its own
 
@@ -38,9 +42,10 @@ _SPAN: Final = (
     "SELECT count(), toUnixTimestamp64Milli(min(event_time)),"
     " toUnixTimestamp64Milli(max(event_time)) FROM events WHERE {where}"
 )
-# Of several producers' events with one id: that of a gateway before that of anybody.
-_EVENT: Final = (
-    f"{READ} FROM events WHERE {{where}} ORDER BY sequence = 0, event_time, log_offset LIMIT 1"
+# Of several producers' events with one id: those of gateways before those of anybody.
+_OF_ID: Final = (
+    f"{READ} FROM events WHERE {{where}} ORDER BY sequence = 0, event_time, log_offset"
+    f" LIMIT {MOST_OF_AN_ID}"
 )
 _OUTCOMES: Final = (
     "SELECT producer, outcome_of, payload FROM events WHERE event_type = {type:String}"
@@ -63,6 +68,15 @@ class EventQueries:
         self._readers = readers
 
     def page(self, asked: EventFilter, limit: int, after: Cursor | None = None) -> Page:
+        while True:
+            try:
+                return self._page_of(asked, limit, after)
+            except TooLarge:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // FEWER)
+
+    def _page_of(self, asked: EventFilter, limit: int, after: Cursor | None) -> Page:
         found = conditions(asked)
         if after:
             found.after(after)
@@ -79,20 +93,22 @@ class EventQueries:
             events = events[:limit]
         return Page(self._with_outcomes(events), cursor)
 
-    def event(self, event_id: str, within: frozenset[str] | None = None) -> StoredEvent:
+    def by_id(self, event_id: str, within: frozenset[str] | None = None) -> Sequence[StoredEvent]:
+        try:
+            known = UUID(event_id)
+        except ValueError:  # nothing else is ever stored
+            return []
         found = Conditions()
-        found.add("event_id = {id:UUID}", id=_uuid(event_id))
+        found.add("event_id = {id:UUID}", id=str(known))
         found.within(within)
         rows: Sequence[Sequence[Any]] = []
-        if near := _around(event_id):
+        if near := _around(known):
             bounded = Conditions(list(found.parts), dict(found.given))
             bounded.times(near)
-            rows = self._readers.rows(_EVENT.format(where=bounded.sql), bounded.given, ANY_TYPE)
+            rows = self._readers.rows(_OF_ID.format(where=bounded.sql), bounded.given, ANY_TYPE)
         if not rows:  # its producer made the id at another time, or in another way
-            rows = self._readers.rows(_EVENT.format(where=found.sql), found.given, ANY_TYPE)
-        if not rows:
-            raise NotFound(f"there is no event `{event_id[:64]}`")
-        return self._with_outcomes([event_of(row) for row in rows])[0]
+            rows = self._readers.rows(_OF_ID.format(where=found.sql), found.given, ANY_TYPE)
+        return self._with_outcomes([event_of(row) for row in rows])
 
     def by_request(
         self, request_id: str, within: frozenset[str] | None = None
@@ -139,7 +155,7 @@ class EventQueries:
         return bool(rows)
 
     def _page(self, asked: EventFilter, found: Conditions, limit: int) -> list[StoredEvent]:
-        settings = {} if asked.event_type else ANY_TYPE
+        settings = ({} if asked.event_type else ANY_TYPE) | {"max_memory_usage": str(PAGE_BYTES)}
         sql = _PAGE.format(where=found.sql)
         rows = self._readers.rows(sql, found.given | {"limit": limit}, settings)
         return [event_of(row) for row in rows]
@@ -192,17 +208,8 @@ def _key(event: StoredEvent) -> tuple[datetime, str]:
     return event.event_time, event.event_id
 
 
-def _uuid(event_id: str) -> str:
-    """Raises: NotFound: nothing else is ever stored."""
-    try:
-        return str(UUID(event_id))
-    except ValueError:
-        raise NotFound(f"there is no event `{event_id[:64]}`; ids are UUIDs") from None
-
-
-def _around(event_id: str) -> EventFilter | None:
+def _around(id_: UUID) -> EventFilter | None:
     """When the event should have happened, as its id tells; None where it does not."""
-    id_ = UUID(event_id)
     if id_.version != 7:
         return None
     at = moment(id_.int >> 80) if id_.int >> 80 < _FAR_MS else None

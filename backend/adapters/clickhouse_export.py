@@ -7,7 +7,9 @@ memory is constant, no question takes long, and events that arrive meanwhile cha
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from backend.adapters.clickhouse_events import ANY_TYPE, LATEST_OUTCOME, OUTCOME_MEMBERS
+from backend.adapters import clickhouse_events
+from backend.adapters.clickhouse_client import TooLarge
+from backend.adapters.clickhouse_events import ANY_TYPE, FEWER, LATEST_OUTCOME, OUTCOME_MEMBERS
 from backend.adapters.clickhouse_filter import Conditions, conditions
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import moment
@@ -62,13 +64,17 @@ _LINE: Final = (
 )
 
 
+_WIDE: Final = "\uff1d\uff0b\uff0d\uff20"  # = + - @ in their full width
+
+
 def _cell(name: str) -> str:
-    """A spreadsheet takes some beginnings for a formula."""
+    """A spreadsheet takes some beginnings for a formula, in their full width, too."""
     text = {"timestamp": _TIMESTAMP, "event_id": "toString(event_id)", "payload": _PAYLOAD}.get(
         name, name
     )
     return (
-        f"if(position('=+-@\\t\\r', substring({text}, 1, 1)) > 0 AND {text} != '',"
+        f"if({text} != '' AND (position('=+-@\\t\\r\\n', substring({text}, 1, 1)) > 0"
+        f" OR position('{_WIDE}', substring({text}, 1, 3)) > 0),"
         f" concat('\\'', {text}), {text})"
     )
 
@@ -111,19 +117,27 @@ class ExportQueries:
         if form is ExportForm.CSV:
             yield (",".join(COLUMNS) + "\n").encode()
         after: Cursor | None = None
+        size = CHUNK
         while True:
-            edge = self._edge(asked, after)
-            yield self._chunk(asked, form, after, edge)
+            try:
+                edge = self._edge(asked, after, size)
+                chunk = self._chunk(asked, form, after, edge)
+            except TooLarge:
+                if size == 1:
+                    raise
+                size = max(1, size // FEWER)
+                continue
+            yield chunk
             if edge is None:
                 return
-            after = edge
+            after, size = edge, min(CHUNK, 2 * size)
 
-    def _edge(self, asked: EventFilter, after: Cursor | None) -> Cursor | None:
+    def _edge(self, asked: EventFilter, after: Cursor | None, size: int) -> Cursor | None:
         """The last event of the chunk; None when fewer are left than it holds."""
         found = _behind(asked, after)
         sql = _EDGE.format(where=found.sql)
         rows: Sequence[Sequence[Any]] = self._readers.rows(
-            sql, found.given | {"behind": CHUNK - 1}, ANY_TYPE
+            sql, found.given | {"behind": size - 1}, ANY_TYPE
         )
         return Cursor(moment(rows[0][0]), str(rows[0][1])) if rows else None
 
@@ -141,7 +155,8 @@ class ExportQueries:
         )
         sql = _CHUNK.format(selected=_SELECTED[form], where=found.sql, outcomes=outcomes.sql)
         given = found.given | outcomes.given
-        return self._readers.text(sql, given, _FORMATS[form], _SETTINGS)
+        settings = _SETTINGS | {"max_memory_usage": str(clickhouse_events.PAGE_BYTES)}
+        return self._readers.text(sql, given, _FORMATS[form], settings)
 
 
 def _behind(asked: EventFilter, after: Cursor | None) -> Conditions:

@@ -4,6 +4,8 @@ Several, so that a long question holds no other up: on chDB a connection serves 
 time. Each question has budgets of time and memory; beyond them the store cancels it.
 """
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Empty, LifoQueue
@@ -12,7 +14,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from backend.adapters.clickhouse_client import QUERY_SETTINGS, Server, translated
-from extauthz.core.errors import Busy
+from extauthz.core.errors import Busy, TooSlow
 
 CONNECTIONS: Final = 4
 ANSWER_SECONDS: Final = 10
@@ -92,3 +94,25 @@ class Readers:
         while not self._free.empty():
             if client := self._free.get():
                 client.close()
+
+
+class Together:
+    """Several questions that together may take as long as one.
+
+    Args:
+        seconds: from now on.
+    """
+
+    def __init__(self, readers: Readers, seconds: float = ANSWER_SECONDS) -> None:
+        self._readers, self._seconds = readers, seconds
+        self._until = time.monotonic() + seconds
+
+    def rows(self, sql: str, given: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """What a question answers. Raises: as `Readers.rows`."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TooSlow(
+                f"the question took more than the {self._seconds:g} s that it may;"
+                " narrow the time (`since`, `window`)"
+            )
+        return self._readers.rows(sql, given, {"max_execution_time": str(math.ceil(left))})

@@ -185,8 +185,8 @@ class ClickHouseStore:
     def page(self, asked: EventFilter, limit: int, after: Cursor | None = None) -> Page:
         return self._events.page(asked, limit, after)
 
-    def event(self, event_id: str, within: frozenset[str] | None = None) -> StoredEvent:
-        return self._events.event(event_id, within)
+    def by_id(self, event_id: str, within: frozenset[str] | None = None) -> Sequence[StoredEvent]:
+        return self._events.by_id(event_id, within)
 
     def by_request(
         self, request_id: str, within: frozenset[str] | None = None

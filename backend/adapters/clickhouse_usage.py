@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from backend.adapters import clickhouse_usage_sql as sql
 from backend.adapters.clickhouse_filter import Conditions
-from backend.adapters.clickhouse_readers import Readers
+from backend.adapters.clickhouse_readers import Readers, Together
 from backend.adapters.clickhouse_rows import moment
 from backend.queries import (
     ActorUsage,
@@ -39,10 +39,10 @@ _Rows = Sequence[Sequence[Any]]
 
 
 class UsageQueries:
-    """EventStore's question about usage: several of the store's."""
+    """EventStore's question about usage: several of the store's, for one answer."""
 
     def __init__(self, readers: Readers) -> None:
-        self._readers = readers
+        self._readers = Together(readers)
 
     def usage(self, asked: EventFilter, limit: int) -> Usage:
         found = _conditions(asked)

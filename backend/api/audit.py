@@ -9,7 +9,7 @@ from backend.api.answers import json_response
 from backend.api.audit_report import CompletenessReport, described
 from backend.api.parameters import Given, moment
 from backend.api.refusals import bad_parameter
-from backend.api.routes import READ_EVERYWHERE, Answer, Call, Group, Route
+from backend.api.routes import READ_EVERYWHERE, Answer, Call, Group, get
 from backend.api.survey import Survey, survey
 from backend.ports.event_store import EventStore
 
@@ -29,14 +29,14 @@ def audit_group(store: EventStore, retention: timedelta | None) -> Group:
     def completeness(call: Call[None]) -> Response:
         return json_response(described(_surveyed(store, call.given, retention)))
 
-    route = Route(
-        method="GET",
-        path="/audit/completeness",
-        serve=completeness,
-        summary="Whether the audit trail is whole.",
-        answer=Answer(CompletenessReport),
+    route = get(
+        "/audit/completeness",
+        completeness,
+        "Whether the audit trail is whole.",
+        Answer(CompletenessReport),
+        SINCE,
+        UNTIL,
         needs=READ_EVERYWHERE,
-        parameters=(SINCE, UNTIL),
     )
     return Group("audit", [route])
 

@@ -49,10 +49,11 @@ class EventPage(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str = ""
 
 
-class EventAnswer(msgspec.Struct, frozen=True):
-    """One event."""
+class EventAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event; `others` are those that other producers sent with the same id."""
 
     event: Event
+    others: list[Event] = []
 
 
 def shown(event: StoredEvent) -> Event:

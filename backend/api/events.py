@@ -1,10 +1,11 @@
 """`/events`, `/events/filter`, `/events/<id>`: the audit trail, a page at a time or whole."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from itertools import islice
-from threading import BoundedSemaphore
+from threading import Lock
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,15 +19,16 @@ from backend.api.event_view import EventAnswer, EventPage, Meta, shown
 from backend.api.filters import FILTERS, SINCE, UNTIL, event_filter, reach
 from backend.api.parameters import Given, Parameter, Place, choice, clamped
 from backend.api.refusals import bad_parameter
-from backend.api.routes import READ, Answer, Call, Group, Route
+from backend.api.routes import Answer, Call, Group, get
 from backend.ports.event_store import EventStore
-from backend.queries import EventFilter, ExportForm
+from backend.queries import ExportForm
 from extauthz.core.errors import Busy, NotFound
 from extauthz.core.times import format_instant
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
 MOST_EXPORTS: Final = 3  # at once: fewer than there are threads, so that queries go on
+MOST_OF_ONE: Final = 2  # of one principal, so that nobody's readers hold up all of them
 
 LIMIT: Final = clamped("limit", DEFAULT_LIMIT, MOST, "How many events a page holds at most")
 FORMAT: Final = choice(
@@ -56,13 +58,13 @@ _ACCEPTED: Final = {
 
 def events_group(store: EventStore) -> Group:
     """Reads events; the scope `read`, limited to the caller's namespaces."""
-    exports = BoundedSemaphore(MOST_EXPORTS)
+    exports = _Exports()
 
     def listed(call: Call[None]) -> Response:
         asked = event_filter(call.given, call.caller)
         form = asked_form(call.given)
         if form is not None:
-            return _exported(store, asked, form, exports)
+            return _exported(store.export(asked, form), form, exports.begin(call.caller.name))
         limit = call.given[LIMIT]
         page = store.page(asked, limit, call.given[CURSOR])
         cursor = cursors.written(page.next) if page.next else ""
@@ -75,39 +77,28 @@ def events_group(store: EventStore) -> Group:
 
     def one(call: Call[None]) -> Response:
         event_id = call.given[EVENT_ID]
-        within = reach(call.caller)
+        within, missing = reach(call.caller), f"event `{event_id[:64]}` does not exist"
         try:
-            UUID(event_id)
+            known = str(UUID(event_id))
         except ValueError:
-            raise NotFound(f"event `{event_id[:64]}` does not exist; ids are UUIDs") from None
-        return json_response(EventAnswer(shown(store.event(event_id, within))))
+            raise NotFound(f"{missing}; ids are UUIDs") from None
+        found = [shown(event) for event in store.by_id(known, within)]
+        if not found:
+            raise NotFound(f"{missing}; it takes two seconds to be there")
+        return json_response(EventAnswer(found[0], found[1:]))
 
     parameters: tuple[Parameter[Any], ...] = (*FILTERS, LIMIT, CURSOR, FORMAT)
     page = Answer(EventPage, {MEDIA_TYPES[form]: {"type": "string"} for form in ExportForm})
     lists = [
-        Route(
-            method="GET",
-            path=path,
-            serve=listed,
-            summary=summary,
-            answer=page,
-            needs=READ,
-            parameters=parameters,
-        )
+        get(path, listed, summary, page, *parameters)
         for path, summary in (
             ("/events", "The newest events, newest first."),
             ("/events/filter", "The same; the path that existing tools filter by."),
         )
     ]
-    single = Route(
-        method="GET",
-        path="/events/<event_id>",
-        serve=one,
-        summary="One event.",
-        answer=Answer(EventAnswer),
-        needs=READ,
-        parameters=(EVENT_ID,),
-        problems=(HTTPStatus.NOT_FOUND,),
+    missing = (HTTPStatus.NOT_FOUND,)
+    single = get(
+        "/events/<event_id>", one, "One event.", Answer(EventAnswer), EVENT_ID, problems=missing
     )
     return Group("events", [*lists, single])
 
@@ -130,15 +121,33 @@ def asked_form(given: Given) -> ExportForm | None:
     return form
 
 
-def _exported(
-    store: EventStore, asked: EventFilter, form: ExportForm, exports: BoundedSemaphore
-) -> Response:
+class _Exports:
+    """The exports that run."""
+
+    def __init__(self) -> None:
+        self._running: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def begin(self, principal: str) -> Callable[[], None]:
+        """Returns: what ends it. Raises: Busy."""
+        with self._lock:
+            if self._running[principal] >= MOST_OF_ONE or self._running.total() >= MOST_EXPORTS:
+                problem = f"{MOST_EXPORTS} exports are running, or {MOST_OF_ONE} of yours"
+                raise Busy(f"{problem}; try again when one has ended")
+            self._running[principal] += 1
+
+        def end() -> None:
+            with self._lock:
+                self._running[principal] -= 1
+                self._running += Counter()  # without those that are none
+
+        return end
+
+
+def _exported(chunks: Iterator[bytes], form: ExportForm, end: Callable[[], None]) -> Response:
     """A stream in constant memory: a chunk is fetched when the one before it was taken."""
-    if not exports.acquire(blocking=False):
-        raise Busy(f"{MOST_EXPORTS} exports are running; try again when one has ended")
     with ExitStack() as opened:
-        opened.callback(exports.release)
-        chunks = store.export(asked, form)
+        opened.callback(end)
         opened.callback(getattr(chunks, "close", lambda: None))  # it ends the store's query
         # What is wrong is told before the answer begins; the first line may be a header alone.
         first = list(islice(chunks, 2))

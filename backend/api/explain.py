@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Final
-from uuid import UUID
 
 import msgspec
 from flask import Response
@@ -15,9 +14,9 @@ from backend.api.explain_view import Explanation
 from backend.api.explanations import Asked, Explanations
 from backend.api.parameters import Parameter, Place
 from backend.api.refusals import bad_body
-from backend.api.routes import READ, Answer, Call, Group, Route
+from backend.api.routes import READ, Answer, Call, Group, Route, get
 from backend.auth.principal import Principal
-from backend.ports.event_store import EVENT_TIMES_END, EventStore, StoredEvent
+from backend.ports.event_store import EVENT_TIMES_END, EventStore
 from extauthz.core import request as asking
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid, NotFound
@@ -81,20 +80,18 @@ def explain_group(store: EventStore, explanations: Explanations) -> Group:
         caller, now = call.caller, call.given.now
         if not caller.is_admin and not _would_be_own(caller, call.body):
             raise NotFound(_NOT_YOURS)
-        asked = _asked(call.body, explanations, now)
+        asked = _asked(call.body, explanations, caller, now)
         return json_response(explanations.hypothetical(asked, now, for_admin=caller.is_admin))
 
     return Group(
         "explain",
         [
-            Route(
-                method="GET",
-                path="/runtime/explain/<request_id>",
-                serve=happened,
-                summary="Why a call was decided so; of several with one request id, the newest.",
-                answer=Answer(Explanation),
-                needs=READ,
-                parameters=(REQUEST_ID,),
+            get(
+                "/runtime/explain/<request_id>",
+                happened,
+                "Why a call was decided so; of several with one request id, the newest.",
+                Answer(Explanation),
+                REQUEST_ID,
                 problems=(HTTPStatus.NOT_FOUND,),
             ),
             Route(
@@ -134,28 +131,28 @@ def _would_be_own(caller: Principal, body: HypotheticalCall) -> bool:
 
 
 def _calls(store: EventStore, asked: str, caller: Principal) -> Sequence[Recorded]:
-    """The calls that an id names, oldest first.
+    """The calls that an id names: of a request the newest last, of an event a gateway's last.
 
     Raises:
         NotFound: there are none, or none that the caller may see, or that tells a decision.
     """
-    events = [*store.by_request(asked)] or _event(store, asked)
+    events = store.by_request(asked) or store.by_id(asked)[::-1]
     own = [e for e in events if caller.is_admin or is_own(caller, e.human_id, e.agent_id)]
     if not own:
         hint = "it takes two seconds to be there; look for it with `sentinel events`"
         hint = hint if caller.is_admin else "it does not exist, or is not yours"
         raise NotFound(f"no call with the request id or event id `{asked[:256]}`; {hint}")
-    return [read_recorded(event) for event in own]
+    # Anybody may send an event with the same id: one that tells nothing hides no other.
+    told = [recorded for event in own if (recorded := read_recorded(event))]
+    if not told:
+        problem = f"event `{own[-1].event_id}` tells no decision that can be explained"
+        raise NotFound(f"{problem}; ask for the event of a call")
+    return told
 
 
-def _event(store: EventStore, event_id: str) -> list[StoredEvent]:
-    try:
-        return [store.event(str(UUID(event_id)))]
-    except (ValueError, NotFound):
-        return []
-
-
-def _asked(body: HypotheticalCall, explanations: Explanations, now: datetime) -> Asked:
+def _asked(
+    body: HypotheticalCall, explanations: Explanations, caller: Principal, now: datetime
+) -> Asked:
     """Raises: Refused, NotFound."""
     method = body.method or "tools/call"
     if method in TOOL_CALLS and not body.tool:
@@ -164,16 +161,20 @@ def _asked(body: HypotheticalCall, explanations: Explanations, now: datetime) ->
         raise bad_body("tool", f"does not go with `{method[:64]}`", "leave out one of the two")
     call = asking.Call(kind=kind_of(method), method=method, tool=body.tool)
     identity = Identity(body.human_id, body.agent_id, body.team_id, body.session_id)
-    return Asked(_server(body, explanations), body.cluster, call, identity, _time(body.time, now))
+    server = _server(body, explanations, caller)
+    return Asked(server, body.cluster, call, identity, _time(body.time, now))
 
 
-def _server(body: HypotheticalCall, explanations: Explanations) -> ObjectRef:
+def _server(body: HypotheticalCall, explanations: Explanations, caller: Principal) -> ObjectRef:
+    """The one that is named, else the only one in the caller's namespaces."""
     if body.server is not None:
         return ObjectRef(body.server.namespace, body.server.name)
-    known = explanations.servers()
+    within, known = caller.namespaces, explanations.servers()
+    if within is not None:
+        known = [server for server in known if server.namespace in within]
     if len(known) != 1:
-        problem = f"is needed, for there are {len(known)} MCP servers"
-        raise bad_body("server", problem, "send `name` and `namespace` of one of them")
+        problem = f"is needed, for you reach {len(known)} MCP servers"
+        raise bad_body("server", problem, "send `name` and `namespace` of one")
     return known[0]
 
 

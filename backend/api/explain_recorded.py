@@ -7,7 +7,6 @@ import orjson
 
 from backend.ports.event_store import StoredEvent
 from extauthz.core.decision import Decision, Effect, ObjectRef, PolicyFacts, Trust, Would
-from extauthz.core.errors import NotFound
 from extauthz.core.methods import NOTIFICATIONS
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity, Kind
@@ -38,19 +37,14 @@ class Recorded:
         return self.decision.reason not in UNREAD
 
 
-def read_recorded(event: StoredEvent) -> Recorded:
-    """What the event of a call tells.
-
-    Raises:
-        NotFound: it tells no decision of Sentinel's.
-    """
+def read_recorded(event: StoredEvent) -> Recorded | None:
+    """What the event of a call tells; None where it tells no decision of Sentinel's."""
     payload = orjson.loads(event.payload)
     members: dict[str, Any] = payload if isinstance(payload, dict) else {}
     try:
         decision = _decision(members)
     except ValueError:
-        problem = f"event `{event.event_id}` tells no decision that can be explained"
-        raise NotFound(f"{problem}; ask for the event of a call") from None
+        return None
     facts = decision.policy
     return Recorded(event, decision, ObjectRef(facts.namespace, facts.server), facts.cluster)
 

@@ -9,7 +9,7 @@ from backend.api.completeness import Evidence, began_at, judge
 from backend.api.spans import Span
 from backend.api.testimony import Gap, read_endings, read_gaps, read_heartbeats
 from backend.api.verdicts import Key, Start, Verdict, overall
-from backend.ports.event_store import EventStore, GatewayRun
+from backend.ports.event_store import CHANGE_RECORDERS, EventStore, GatewayRun
 from extauthz.core.errors import Retryable
 
 MOST_HOLES: Final = 10_000
@@ -29,7 +29,8 @@ class Survey:
         since, until: as asked.
         at: when it was found.
         starts: the worst first.
-        unnumbered: events that no gateway numbers, of which nothing can be proven.
+        unnumbered: events that no gateway numbers, of which nothing can be proven; without
+            what this backend itself records.
         of_unknown_starts: gaps that cannot name the start that lost something.
         is_cut: there are more holes than were looked at.
     """
@@ -70,7 +71,11 @@ def survey(store: EventStore, since: datetime, until: datetime, now: datetime) -
         until=until,
         at=now,
         starts=starts,
-        unnumbered=[run for run in evidence.runs if not run.gateway_start],
+        unnumbered=[
+            run
+            for run in evidence.runs
+            if not run.gateway_start and run.producer not in CHANGE_RECORDERS
+        ],
         of_unknown_starts=[gap for gap in evidence.gaps if not gap.lost_start],
         is_cut=evidence.is_cut,
     )

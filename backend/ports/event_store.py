@@ -25,6 +25,10 @@ from extauthz.core.errors import SentinelError
 
 EventKey = tuple[str, str]  # producer and event_id: nobody's event is another's copy
 
+# Our own producers of `governance.change`: an outbox keeps these events, and no gateway
+# numbers them.
+CHANGE_RECORDERS: Final = frozenset({"directory-watch"})
+
 EVENT_TIMES_END: Final = 4_291_747_200  # 2106-01-01; the store's minutes end in 2106
 
 
@@ -261,13 +265,13 @@ class EventStore(Protocol):
         Raises: TooSlow.
         """
 
-    def event(self, event_id: str, within: frozenset[str] | None = None) -> StoredEvent:
-        """One event.
+    def by_id(self, event_id: str, within: frozenset[str] | None = None) -> Sequence[StoredEvent]:
+        """The events of one id, at most 100: gateways' before others', then the oldest first.
+
+        There are several where several producers sent one each. None for what is no UUID.
 
         Args:
             within: namespaces that the caller is limited to; None for all.
-
-        Raises: NotFound: also where it lies in another namespace.
         """
 
     def by_request(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.adapters import clickhouse_events
 from backend.adapters.clickhouse_export import CHUNK
 from backend.api.event_view import shown
 from backend.ports.event_store import EventStore, StoredEvent
@@ -29,6 +30,9 @@ STRANGE = (
     "@x",
     "\tx",
     "\rx",
+    "\nx",
+    "\uff1d1",
+    "\uff20x",
     "'",
     '"',
     "a,b",
@@ -83,7 +87,7 @@ def test_any_text_is_exported(store: EventStore, topic: UUID, text: str) -> None
     (expected,) = store.page(ALL, 2).events
     assert json.loads(line) == json.loads(msgspec.json.encode(shown(expected)))
     (row,) = table(store, ALL)
-    guarded = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    guarded = f"'{text}" if text[:1] in tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") else text
     assert row["human_id"] == row["tool_name"] == (guarded if text else "x")
     assert json.loads(row["payload"]) == {"text": text}
 
@@ -127,6 +131,25 @@ def test_a_long_export_comes_in_chunks(store: EventStore, topic: UUID) -> None:
     assert len(chunks) == 3
     found = [int(json.loads(line)["source"]) for line in b"".join(chunks).splitlines()]
     assert sorted(found) == list(range(count))
+
+
+def test_large_payloads_come_in_smaller_chunks(
+    store: EventStore, topic: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them makes neither pages nor exports fail; each is bounded in memory."""
+    monkeypatch.setattr(clickhouse_events, "PAGE_BYTES", 48 << 20)
+    payload = f'"{"x" * (1 << 20)}"'
+    store.insert([event(topic, n, payload=payload) for n in range(60)])
+    page = store.page(ALL, 1000)
+    assert page.next
+    assert 0 < len(page.events) < 60
+    pages = [page]
+    while following := pages[-1].next:
+        pages.append(store.page(ALL, 1000, following))
+    found = [each.log_offset for page in pages for each in page.events]
+    assert found == list(range(60))[::-1]
+    ids = [json.loads(line)["event_id"] for line in lines(store, ALL)]
+    assert ids == [id_of(n) for n in range(60)][::-1]
 
 
 def test_an_empty_export_is_empty(store: EventStore) -> None:

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.adapters.clickhouse_client import Server
-from backend.adapters.clickhouse_readers import Readers
+from backend.adapters.clickhouse_readers import Readers, Together
 from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import FILTER_TEXTS, Count, CountedBy, EventFilter
-from extauthz.core.errors import NotFound, TooSlow
+from extauthz.core.errors import TooSlow
 from tests.contract.event_model import filters, marked, matching, order, stored
 from tests.contract.stored_events import DAY, NOON, event, id_of
 
@@ -143,34 +143,33 @@ def test_an_event_is_found_by_its_id(store: EventStore, topic: UUID) -> None:
     strange, late = str(UUID(int=5)), id_of(3)
     store.insert([event(topic, 1), event(topic, 2, event_id=strange)])
     store.insert([event(topic, 3, event_id=late, event_time=NOON - 40 * DAY)])
-    assert store.event(id_of(1)).log_offset == 1
-    assert store.event(id_of(1).upper()).log_offset == 1
-    assert store.event(strange).log_offset == 2
-    assert store.event(late).log_offset == 3
+    assert offsets(store.by_id(id_of(1))) == [1]
+    assert offsets(store.by_id(id_of(1).upper())) == [1]
+    assert offsets(store.by_id(strange)) == [2]
+    assert offsets(store.by_id(late)) == [3]
     for missing in (id_of(9), "ffffffff-ffff-7fff-bfff-ffffffffffff", str(uuid4()), "x", "", "'"):
-        with pytest.raises(NotFound):
-            store.event(missing)
+        assert list(store.by_id(missing)) == []
 
 
 def test_an_event_of_another_namespace_is_not_found(store: EventStore, topic: UUID) -> None:
     """As if it did not exist."""
     store.insert([event(topic, 1, namespace="own"), event(topic, 2)])
-    assert store.event(id_of(1), frozenset({"own"})).log_offset == 1
+    assert offsets(store.by_id(id_of(1), frozenset({"own"}))) == [1]
     for within in (frozenset({"other"}), frozenset[str]()):
-        with pytest.raises(NotFound):
-            store.event(id_of(1), within)
+        assert list(store.by_id(id_of(1), within)) == []
     assert store.page(EventFilter(within=frozenset()), 10).events == []
-    with pytest.raises(NotFound):
-        store.event(id_of(2), frozenset({"own"}))
+    assert list(store.by_id(id_of(2), frozenset({"own"}))) == []
 
 
-def test_a_gateway_s_event_is_found_before_others_with_its_id(
-    store: EventStore, topic: UUID
-) -> None:
-    """Who sends an event with a known id does not take its place."""
-    store.insert([event(topic, 1, producer="forger", event_time=NOON - DAY)])
-    store.insert([event(topic, 2, event_id=id_of(1), producer="gateway", sequence=5)])
-    assert store.event(id_of(1)).producer == "gateway"
+def test_who_sends_an_event_with_a_known_id_hides_nothing(store: EventStore, topic: UUID) -> None:
+    """All that have the id are there, a gateway's first; in its namespace each finds its own."""
+    store.insert([event(topic, 1, producer="forger", namespace="b", event_time=NOON)])
+    again = {"event_id": id_of(1), "event_time": NOON + timedelta(seconds=1)}
+    store.insert([event(topic, 2, producer="gateway", namespace="a", sequence=5, **again)])
+    store.insert([event(topic, 3, producer="thief", namespace="b", sequence=1, **again)])
+    assert offsets(store.by_id(id_of(1))) == [2, 3, 1]
+    assert offsets(store.by_id(id_of(1), frozenset({"a"}))) == [2]
+    assert offsets(store.by_id(id_of(1), frozenset({"b"}))) == [3, 1]
 
 
 def test_calls_of_one_request_come_in_order(store: EventStore, topic: UUID) -> None:
@@ -199,7 +198,7 @@ def test_a_call_has_the_outcome_that_came_apart(store: EventStore, topic: UUID) 
     assert offsets(page.events) == [2, 1]
     merged = {"status": 500, "n": 1, "latency_ms": 2500.5}
     assert json.loads(page.events[1].payload) == merged
-    assert json.loads(store.event(id_of(1)).payload) == merged
+    assert json.loads(store.by_id(id_of(1))[0].payload) == merged
     assert json.loads(store.by_request("r")[0].payload) == merged
     alone = store.page(EventFilter(event_type="mcp.response"), 10)
     assert offsets(alone.events) == [7]
@@ -208,14 +207,14 @@ def test_a_call_has_the_outcome_that_came_apart(store: EventStore, topic: UUID) 
 def test_nobody_adds_an_outcome_to_another_s_call(store: EventStore, topic: UUID) -> None:
     """An outcome belongs to a call of its own producer."""
     store.insert([event(topic, 1, producer="p"), outcome_of(topic, 7, 1, producer="q")])
-    assert store.event(id_of(1)).payload == '{"n":1}'
+    assert store.by_id(id_of(1))[0].payload == '{"n":1}'
 
 
 @pytest.mark.parametrize("payload", ["[1]", '"latency"', "7", "{}", " {\n } "])
 def test_any_payload_may_meet_an_outcome(store: EventStore, topic: UUID, payload: str) -> None:
     """Only objects take one."""
     store.insert([event(topic, 1, payload=payload), outcome_of(topic, 7, 1)])
-    found = json.loads(store.event(id_of(1)).payload)
+    found = json.loads(store.by_id(id_of(1))[0].payload)
     told = {"latency_ms": 2500.5, "status": 200}
     assert found == (told if "{" in payload else json.loads(payload))
 
@@ -261,4 +260,18 @@ def test_a_question_over_its_budget_is_cancelled(store: EventStore, store_url: s
     assert readers.rows("SELECT 1", {}) == [(1,)]
     with pytest.raises(TooSlow):
         readers.text("SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", {}, "CSV")
+    readers.close()
+
+
+def test_several_questions_have_one_budget(store: EventStore, store_url: str) -> None:
+    """However short each of them is."""
+    readers = Readers(Server(store_url, ""))
+    together = Together(readers, 0.2)
+
+    def ask_on() -> None:
+        while True:
+            assert together.rows("SELECT 1", {}) == [(1,)]
+
+    with pytest.raises(TooSlow, match="narrow the time"):
+        ask_on()
     readers.close()

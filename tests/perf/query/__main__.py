@@ -12,10 +12,12 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from backend.adapters.clickhouse_client import Server
 from backend.adapters.clickhouse_store import ClickHouseStore
@@ -29,6 +31,8 @@ from tests.perf.query.questions import QUESTIONS, WINDOW_DAYS, Asked, drawn, sam
 from tests.perf.query.report import Answered, Run, times
 
 PACKAGES = ("chdb", "clickhouse-connect", "flask", "msgspec", "waitress")
+P = ParamSpec("P")
+T = TypeVar("T")
 SEED = 20261122
 EXPORTED = 400_000
 
@@ -73,7 +77,7 @@ def measure(plan: Plan) -> Run:
         asked = {
             name: drawn(question, stand.sample, plan.rounds) for name, question in QUESTIONS.items()
         }
-        inside = {name: stand.times(same) for name, same in asked.items()}
+        inside = {name: _told(name, stand.times, same) for name, same in asked.items()}
         size = stand.bytes()
         stand.close()
         url = f"chdb://{folder / 'store'}?ch_use_query_condition_cache=0"
@@ -81,7 +85,10 @@ def measure(plan: Plan) -> Run:
             _tell("over HTTP")
             for same in asked.values():
                 http.times(api, same[:1])
-            outside = {name: times(http.times(api, same)) for name, same in asked.items()}
+            outside = {
+                name: times(_told(name, http.times, api, same)) for name, same in asked.items()
+            }
+            _tell("many at once, and exports")
             load_ = http.load(api, plan.seconds)
             exports = _exports(api, data)
     finally:
@@ -173,6 +180,14 @@ def _facts() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def _told(name: str, act: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What `act` returns; its name and how long it took are told, for a run may take an hour."""
+    begin = time.monotonic()
+    found = act(*given, **named)
+    _tell(f"  {name}: {time.monotonic() - begin:.1f} s")
+    return found
 
 
 def _tell(said: str) -> None:

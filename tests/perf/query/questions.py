@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from backend.adapters.clickhouse_events import EventQueries
@@ -101,9 +101,30 @@ def _until(sample: Sample) -> Asked:
     return _page(EventFilter(until=at), until=format_instant(at.timestamp()))
 
 
+def _between(sample: Sample) -> Asked:
+    """An hour of an agent's calls."""
+    event = sample.event
+    since, until = event.event_time - timedelta(minutes=59), event.event_time + timedelta(minutes=1)
+    times = {n: format_instant(at.timestamp()) for n, at in (("since", since), ("until", until))}
+    texts = {"agent_id": event.agent_id} if event.agent_id else {}
+    return _page(EventFilter(since=since, until=until, **texts), None, **times, **texts)
+
+
+def _window(sample: Sample) -> Asked:
+    """To the second: no aggregate answers it."""
+    del sample
+
+    def ask(readers: Readers) -> object:
+        asked = EventFilter(since=datetime.now(UTC) - timedelta(hours=6))
+        used = UsageQueries(readers).usage(asked, 10)
+        return used, EventQueries(readers).page(asked, 10)
+
+    return Asked("/api/analytics/usage?window=6h", ask)
+
+
 def _event(sample: Sample) -> Asked:
     event_id = sample.event.event_id
-    return Asked(f"/api/events/{event_id}", lambda r: EventQueries(r).event(event_id))
+    return Asked(f"/api/events/{event_id}", lambda r: EventQueries(r).by_id(event_id))
 
 
 def _counts(field: CountedBy, path: str) -> Question:
@@ -135,6 +156,8 @@ QUESTIONS: dict[str, Question] = {
     "newest events": lambda _: _page(EventFilter()),
     "a page behind a cursor": _behind,
     "until some time": _until,
+    "an agent's hour": _between,
+    "by producer": lambda sample: _filter(producer=sample.event.producer),
     "by server": _by("server"),
     "by namespace": _by("namespace"),
     "by cluster": _by("cluster"),
@@ -157,6 +180,7 @@ QUESTIONS: dict[str, Question] = {
     "sources": _counts(CountedBy.SOURCE, "/api/sources"),
     "event types": _counts(CountedBy.EVENT_TYPE, "/api/event-types"),
     "dashboard summary": _summary("/api/dashboard/summary"),
+    "usage of six hours": _window,
     "usage of a day": _usage(1),
     "usage of 30 days": _usage(30),
     "usage of a server": _usage(30, "server"),

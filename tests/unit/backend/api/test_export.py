@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.api.events import MOST_EXPORTS
+from backend.api.events import MOST_EXPORTS, MOST_OF_ONE
 from backend.queries import EventFilter, ExportForm
 from backend.serving import WsgiUnit
 from extauthz.core.errors import Retryable, TooSlow
@@ -31,7 +31,7 @@ EVENTS = [
     row(20, {"server": "bank"}),
     row(21, {"server": "bank"}, "mcp.response", outcome_of=event_id(1)),
 ]
-Serve = Callable[[Any], int]
+Serve = Callable[..., int]
 
 
 class Chunks:
@@ -68,8 +68,8 @@ def serve() -> Iterator[Serve]:
     """Serves applications by the real server; returns the port of each."""
     thread, stop, running = LogThread(), asyncio.Event(), []
 
-    def serve(app: Any) -> int:
-        unit, ready = WsgiUnit("api", app, "127.0.0.1", 0), threading.Event()
+    def serve(app: Any, **options: float) -> int:
+        unit, ready = WsgiUnit("api", app, "127.0.0.1", 0, **options), threading.Event()
         running.append(asyncio.run_coroutine_threadsafe(unit.run(stop, ready.set), thread.loop))
         assert ready.wait(30)
         return unit.port
@@ -151,22 +151,39 @@ def test_what_fails_at_once_is_a_problem(new_app: NewApp, fault: Exception, code
 
 
 def test_exports_leave_room_for_queries(new_app: NewApp) -> None:
-    """Only so many run at once; one that ended makes room."""
+    """Only so many run at once, of one caller fewer; one that ended makes room."""
     client = new_app(Chunks(1000)).test_client()  # type: ignore[arg-type]
-    path = "/api/events?format=ndjson"
-    running = [client.get(path, headers=ADMIN, buffered=False) for _ in range(MOST_EXPORTS)]
-    refused = client.get(path, headers=ADMIN)
+
+    def begin(key: str) -> Any:
+        path = "/api/events?format=ndjson"
+        return client.get(path, headers={"x-api-key": key}, buffered=False)
+
+    running = [begin("admin") for _ in range(MOST_OF_ONE)]
+    refused = begin("admin")
     assert (refused.status_code, refused.get_json(force=True)["error"]) == (503, "busy")
-    running.pop().close()
-    again = client.get(path, headers=ADMIN, buffered=False)
+    running += [begin("both") for _ in range(MOST_EXPORTS - MOST_OF_ONE)]
+    assert begin("team-a").status_code == 503
+    running.pop(0).close()
+    again = begin("team-a")
     assert again.status_code == 200
     for each in (*running, again):
         each.close()
+    assert begin("admin").status_code == 200
 
 
-def asked(port: int) -> http.client.HTTPResponse:
+def test_a_head_asks_for_no_export(new_app: NewApp) -> None:
+    """It is answered, and what it began has ended."""
+    client = new_app(Chunks(1000)).test_client()  # type: ignore[arg-type]
+    for _ in range(MOST_EXPORTS + 1):
+        with client.head("/api/events?format=csv", headers=ADMIN) as answer:
+            assert (answer.status_code, answer.data) == (200, b"")
+
+
+def asked(
+    port: int, key: str = "admin", path: str = "/api/events?format=ndjson"
+) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/api/events?format=ndjson", headers=ADMIN)
+    connection.request("GET", path, headers={"x-api-key": key})
     return connection.getresponse()
 
 
@@ -182,6 +199,22 @@ def test_a_stream_waits_for_its_reader(new_app: NewApp, serve: Serve) -> None:
     assert store.made < 100
     answer.close()
     assert store.ended.wait(60)
+
+
+def test_readers_that_stand_still_hold_up_nobody(new_app: NewApp, serve: Serve) -> None:
+    """Queries go on beside them, and their connections are cut, so that others may export."""
+    store = Chunks(2000)
+    port = serve(new_app(store), stall_seconds=0.4)  # type: ignore[arg-type]
+    stalled = [asked(port, key) for key in ("admin", "admin", "both")]
+    assert asked(port, "team-a").status == 503
+    assert asked(port, path="/api/auth/me").status == 200
+    assert store.ended.wait(60)
+    while (again := asked(port, "team-a")).status == 503:  # until another's place is free
+        time.sleep(0.1)
+    assert len(again.read(MIB)) == MIB
+    for each in stalled:
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            each.read()
 
 
 def test_a_stream_that_breaks_is_not_taken_for_whole(new_app: NewApp, serve: Serve) -> None:

@@ -105,3 +105,13 @@ def test_a_user_without_namespaces_has_used_nothing(client: FlaskClient) -> None
 def test_what_is_of_all_namespaces_needs_them_all(client: FlaskClient, path: str) -> None:
     """A user of some is refused."""
     assert get(client, path, "both").status_code == 403
+
+
+def test_events_with_one_id_are_all_told(client: FlaskClient, filled: ClickHouseStore) -> None:
+    """A gateway's first; of other namespaces not even how many there are."""
+    forged = {"namespace": "team-b", "server": "bank"}
+    filled.insert([row(1, forged, producer="forger", log_offset=90, source="forged")])
+    path = f"events/{event_id(1)}"
+    admin, own, other = (get(client, path, key).json for key in ("admin", "team-a", "both"))
+    assert [len(each.get("others", [])) for each in (admin, own, other)] == [1, 0, 1]
+    assert admin["others"][0]["producer"] == "forger"
