@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from backend.history.folder import Reading, Standing
+from backend.history.folder import Reading, Standing, about
 from extauthz.core.governance import Action, Change, Key, server_of
 from extauthz.core.history import Recorded
 from extauthz.core.writing import Object
@@ -17,7 +17,8 @@ def differences(
     """Changes from what was last recorded to what stands there now.
 
     What was recorded of a file that is broken now still counts, as it does at the decision
-    point; where an object stands twice, all stays as it was.
+    point; where an object stands twice, all stays as it was, and where a server's objects make
+    no policy together, all that is about that server.
 
     Args:
         recorded: the last change of each object.
@@ -29,6 +30,9 @@ def differences(
     for key in sorted(recorded.keys() | reading.objects.keys()):
         last, standing = recorded.get(key), reading.objects.get(key)
         before = last.change.after if last else None
+        written = standing.written if standing else before
+        if reading.refused and written and about(written) in reading.refused:
+            continue
         if standing is None:
             is_kept = last is not None and _may_stand_in(reading.broken, last.change.file)
             if last is not None and not is_kept and last.change.action is not Action.DELETED:

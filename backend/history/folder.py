@@ -1,16 +1,24 @@
 """What stands in an access directory now, read as the decision point reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from extauthz.core import accessreader
 from extauthz.core.accessdir import SETTLE_SECONDS
 from extauthz.core.accessreader import AccessReader
-from extauthz.core.errors import Retryable
+from extauthz.core.compile import compile_document
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Invalid, Retryable
 from extauthz.core.governance import Key
 from extauthz.core.manifests import Placed
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Resource
+from extauthz.core.render import render
 from extauthz.core.times import format_instant
 from extauthz.core.writing import Object, to_object
+
+_SOME_TIME: Final = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,13 @@ class Reading:
         objects: those that count, last good ones of broken files too.
         broken: files, relative, that do not count as they stand: what was recorded of them does.
         is_ambiguous: an object stands there twice; then nothing of it counts.
+        refused: servers whose objects together make no policy: nothing about them counts.
     """
 
     objects: Mapping[Key, Standing]
     broken: frozenset[str]
     is_ambiguous: bool
+    refused: frozenset[ObjectRef]
 
 
 class Folder:
@@ -52,6 +62,8 @@ class Folder:
     def __init__(self, path: Path, settle_seconds: float = SETTLE_SECONDS) -> None:
         self.path = path
         self._reader = AccessReader(path, keep=_written, settle_seconds=settle_seconds)
+        self._checked: Sequence[accessreader.Standing[Object]] = ()
+        self._refused: frozenset[ObjectRef] = frozenset()
 
     def read(self) -> Reading:
         """The directory, once nobody is writing in it.
@@ -74,7 +86,28 @@ class Folder:
             for path, file in reading.files.items()
             if file.faults or file.is_blank
         )
-        return Reading(objects, broken, is_ambiguous=bool(reading.duplicates))
+        if reading.objects is not self._checked:
+            self._refused = frozenset(_refused([each.resource for each in reading.objects]))
+            self._checked = reading.objects
+        return Reading(objects, broken, bool(reading.duplicates), self._refused)
+
+
+def about(written: Object) -> ObjectRef:
+    """The server that an object is about."""
+    named = written["metadata"] if written["kind"] == "MCPServer" else written["spec"]["serverRef"]
+    return ObjectRef(str(named["namespace"]), str(named["name"]))
+
+
+def _refused(resources: Sequence[Resource]) -> Iterator[ObjectRef]:
+    """Servers that the decision point would refuse the policy of."""
+    grants = [each for each in resources if isinstance(each, MCPAccessGrant)]
+    sessions = [each for each in resources if isinstance(each, MCPAgentSession)]
+    for server in resources:
+        if isinstance(server, MCPServer):
+            try:
+                compile_document(render(server, grants, sessions, generated_at=_SOME_TIME))
+            except Invalid:
+                yield ObjectRef(server.namespace, server.name)
 
 
 def _written(placed: Placed) -> Object:
