@@ -130,6 +130,8 @@ class LocalCluster:
         return state
 
     async def _begin(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._failed.pop(key, None)
         restarting = asyncio.create_task(self._restart(keys), name="restart")
         self._restarts.add(restarting)
         restarting.add_done_callback(self._restarts.discard)
@@ -137,7 +139,6 @@ class LocalCluster:
     async def _restart(self, keys: Sequence[str]) -> None:
         """One after the other, so that no more than one is away; what fails stops none."""
         for key in keys:
-            self._failed.pop(key, None)
             try:
                 if key in self._own:
                     await self._units.restart(key)

@@ -8,6 +8,7 @@ from backend.cli.console import EXIT_CODES, LazyGroup
 COMMANDS = {
     "up": "backend.cli.up:up",
     "status": "backend.cli.status:status",
+    "restart": "backend.cli.restart:restart",
     "events": "backend.cli.events:events",
     "explain": "backend.cli.explain:explain",
     "audit": "backend.cli.audit:audit",
@@ -20,7 +21,7 @@ COMMANDS = {
     "replay": "backend.cli.replay:replay",
     "migrate": "backend.cli.migrate:migrate",
 }
-RUNTIME_COMMANDS = {"status": COMMANDS["status"]}
+RUNTIME_COMMANDS = {name: COMMANDS[name] for name in ("status", "restart")}
 
 
 @click.group(cls=LazyGroup, commands_at=COMMANDS, epilog=EXIT_CODES)
@@ -37,4 +38,4 @@ def mcp_runtime() -> None:
 
 @mcp_runtime.group("sentinel", cls=LazyGroup, commands_at=RUNTIME_COMMANDS, epilog=EXIT_CODES)
 def mcp_runtime_sentinel() -> None:
-    """Look at a running Sentinel."""
+    """Look at a running Sentinel, and restart its components."""
