@@ -47,17 +47,17 @@ class KafkaSettings:
 
     brokers: tuple[str, ...]
     topic: str
-    partitions: int = 6
-    replication: int = 3
-    retention_seconds: float = 7 * 86_400
-    compression: str = "none"
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
+    partitions: int
+    replication: int
+    retention_seconds: float
+    compression: str
+    security_protocol: str
+    sasl_mechanism: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: str | None
+    certificate_file: str | None
+    key_file: str | None
     timeout_seconds: float = 10.0
     session_seconds: float = 6.0
 

@@ -21,8 +21,9 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from backend.adapters.kafka_beginnings import beginnings
 from backend.adapters.kafka_client import KafkaSettings, translated
-from backend.adapters.kafka_cluster import Committed, KafkaCluster, close_consumer
+from backend.adapters.kafka_cluster import KafkaCluster, close_consumer
 from backend.ports.event_log import Assignment, Ownership, Position, Record
 from extauthz.core.errors import Conflict, Retryable
 
@@ -202,40 +203,20 @@ class KafkaConsumer:
 
     async def _tell(self, arrived: list[TopicPartition]) -> None:
         """Say to the owner which partitions came and where they begin, then let them flow."""
-        starts = await self._starts(arrived)
-        for partition, (topic_id, committed, first) in starts.items():
-            self._owned[partition] = _Owned(topic_id, first)
+        settings, cluster = self._settings, self._cluster
+        begin = await beginnings(self._joined(), settings, cluster, self._group, arrived)
+        for partition, at in begin.items():
+            self._owned[partition] = _Owned(at.topic_id, at.first)
             if self._ownership is not None:
-                await self._ownership.assigned(Assignment(topic_id, partition.partition, committed))
+                number = partition.partition
+                await self._ownership.assigned(Assignment(at.topic_id, number, at.committed))
         client = self._joined()
         with translated("the event log cannot be read"):
-            for partition, (_, _, first) in starts.items():
-                client.seek(partition, first)
+            for partition, at in begin.items():
+                client.seek(partition, at.first)
             client.resume(*arrived)
         self._arrived = None
         _log.info("partitions came", extra={"partitions": [each.partition for each in arrived]})
-
-    async def _starts(self, arrived: list[TopicPartition]) -> dict[TopicPartition, Any]:
-        """By partition: the topic's id, what was committed (or 0), the first offset to read."""
-        if not arrived:
-            return {}
-        topic = await self._cluster.topic(self._settings.topic)
-        numbers = [partition.partition for partition in arrived]
-        committed = await self._cluster.committed(self._group, self._settings.topic, numbers)
-        client = self._joined()
-        with translated("the bounds of the event log cannot be read"):
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                begins = await client.beginning_offsets(arrived)
-                ends = await client.end_offsets(arrived)
-        return {
-            partition: _start(
-                topic.topic_id,
-                committed.get(partition.partition),
-                begins[partition],
-                ends[partition],
-            )
-            for partition in arrived
-        }
 
     async def _poll(self, most: int, wait_seconds: float) -> list[Record]:
         client = self._joined()
@@ -289,22 +270,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._consumer.arrive(assigned)
-
-
-def _start(
-    topic_id: UUID, committed: Committed | None, begin: int, end: int
-) -> tuple[UUID, int, int]:
-    """The topic's id, the offset to name to the owner, the first offset to read."""
-    if committed is None or committed.note not in {"", str(topic_id)}:
-        return topic_id, 0, begin  # never read, or of a topic that had this name before
-    if begin <= committed.offset <= end:
-        return topic_id, committed.offset, committed.offset
-    # What was not read is gone, or the log has lost its end: both are news.
-    _log.error(
-        "the committed offset is not in the log any more; reading from its first record",
-        extra={"committed": committed.offset, "first": begin, "end": end},
-    )
-    return topic_id, 0, begin
 
 
 def _gone() -> Conflict:

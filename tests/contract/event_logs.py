@@ -10,11 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_log import KafkaLog
 from backend.adapters.sqlite_log import SqliteLog
 from backend.ports.event_log import EventLog
-from tests.tools.kafka_broker import KafkaBroker
+from tests.tools.kafka_broker import KafkaBroker, settings_of
 
 TIMEOUT_SECONDS = 5.0
 
@@ -52,10 +51,9 @@ class KafkaPlace:
 
     def __init__(self, broker: KafkaBroker, **settings: Any) -> None:
         self.broker = broker
-        self.settings = KafkaSettings(
-            brokers=(broker.address,),
-            topic=f"events-{uuid.uuid4().hex}",
-            **{"partitions": 1, "replication": 1, "timeout_seconds": TIMEOUT_SECONDS, **settings},
+        self.settings = replace(
+            settings_of(broker.address, f"events-{uuid.uuid4().hex}"),
+            **{"partitions": 1, "timeout_seconds": TIMEOUT_SECONDS, **settings},
         )
 
     def log(self) -> EventLog:

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from backend.adapters.kafka_client import KafkaSettings
+from backend.event_log_settings import EventLogSettings
+from backend.wiring import kafka_settings
 from tests.tools.ports import free_ports
 
 ROOT: Final = Path(__file__).parents[2]
@@ -19,6 +22,11 @@ LOGGING: Final = ROOT / "tests/tools/kafka/log4j2.properties"
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 30.0
 STARTED: Final = b"Kafka Server started"  # logged once requests are answered
+
+
+def settings_of(address: str, topic: str) -> KafkaSettings:
+    """What the backend would be told of a topic on one broker."""
+    return kafka_settings(EventLogSettings(kafka_replication=1), f"kafka://{address}/{topic}")
 
 
 class KafkaBroker:

@@ -6,7 +6,7 @@ Envoy and decision point. Between the components stand proxies that can cut and 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -15,7 +15,7 @@ from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_log import KafkaLog
 from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
-from tests.tools.kafka_broker import KafkaBroker
+from tests.tools.kafka_broker import KafkaBroker, settings_of
 from tests.tools.ports import free_port
 from tests.tools.stack_part import Part
 from tests.tools.tcp_proxy import TcpProxy
@@ -101,12 +101,7 @@ class SplitStack:
     @property
     def kafka_settings(self) -> KafkaSettings:
         """For a client of a test; it does not go through the proxy at first."""
-        return KafkaSettings(
-            brokers=(self.kafka.address,),
-            topic=TOPIC,
-            partitions=self.partitions,
-            replication=1,
-        )
+        return replace(settings_of(self.kafka.address, TOPIC), partitions=self.partitions)
 
     def parts(self) -> list[Part]:
         """The processes of the backend, in the order of their start; the spare processor too."""

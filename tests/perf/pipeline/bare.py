@@ -18,9 +18,9 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.adapters.kafka_client import KafkaSettings
 from backend.adapters.kafka_cluster import KafkaCluster
 from tests.perf.pipeline.processes import per_million, usage
+from tests.tools.kafka_broker import settings_of
 
 BATCH_BYTES = 262_144  # of the producer
 DATABASE = "mcp"  # where the url names none
@@ -127,7 +127,7 @@ async def _to_kafka(
 
 async def _make(topic: str, brokers: str) -> None:
     """As ingest makes its own."""
-    settings = KafkaSettings(brokers=(brokers,), topic=topic, replication=1)
+    settings = settings_of(brokers, topic)
     cluster = KafkaCluster(settings)
     await cluster.start()
     await cluster.make_topic(topic, settings.partitions, {})
