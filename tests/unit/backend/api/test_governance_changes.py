@@ -1,0 +1,289 @@
+"""Changes of grants and sessions: who is told of them, and what they would do."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask.testing import FlaskClient
+
+from backend.adapters.clickhouse_store import ClickHouseStore
+from backend.adapters.directory import DirectoryStore
+from backend.adapters.sqlite_log import SqliteLog
+from backend.history.delivery import Delivery
+from backend.history.ledger import Ledger
+from backend.history.outbox import Outbox
+from backend.history.recorder import Recorder
+from backend.ports.event_log import Assignment, EventLog
+from extauthz.core.errors import Retryable
+from tests.tools.event_ids import id_of
+from tests.tools.event_rows import NOON, row
+from tests.tools.log_thread import WAIT_SECONDS, LogThread
+from tests.unit.backend.api.conftest import NewApp
+
+ADMIN, ADA = {"x-api-key": "admin"}, {"x-api-key": "team-a"}
+GRANTS = "/api/runtime/grants"
+SHOP = """
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPServer
+metadata: {name: shop, namespace: team-a}
+spec: {tools: [{name: list}, {name: refund, requiredTrust: high}]}
+"""
+GRANT = {
+    "name": "g", "namespace": "team-a", "serverRef": {"name": "shop"},
+    "subject": {"agentID": "ops"}, "toolRules": "list:allow",
+}  # fmt: skip
+SESSION = {"name": "s", "namespace": "team-a", "serverRef": {"name": "shop"}} | {
+    "subject": {"agentID": "ops"}
+}
+ONE = f"{GRANTS}/team-a/g"
+
+
+class Owner:
+    """Takes every partition."""
+
+    async def assigned(self, assignment: Assignment) -> None: ...
+
+    async def revoked(self) -> None: ...
+
+
+class Trail:
+    """An api over a directory, and what its log is told."""
+
+    def __init__(self, folder: Path, new_app: NewApp, thread: LogThread, log: SqliteLog) -> None:
+        self.folder, self.is_away = folder / "access", False
+        self.folder.mkdir()
+        (self.folder / "shop.yaml").write_text(SHOP)
+        self._thread, self._log, self._consumer = thread, log, log.consumer("test")
+        thread.run(self._consumer.start(Owner()))
+        self.outbox = Outbox(folder / "outbox.db", NOON.timestamp)
+        self.recorder = Recorder(
+            ledger=Ledger(),
+            outbox=self.outbox,
+            delivery=Delivery(self.outbox, self._opened),
+            loop=thread.loop,
+            clock=NOON.timestamp,
+            new_id=lambda: id_of(str(threading.get_ident())),
+            answer_seconds=WAIT_SECONDS,
+        )
+        self.new_client: Callable[[Any], FlaskClient] = lambda store: new_app(
+            store, access=DirectoryStore(self.folder), changes=self.recorder
+        ).test_client()
+        self.client = self.new_client(None)
+
+    async def _opened(self) -> EventLog:
+        if self.is_away:
+            raise Retryable("the log is away")
+        return self._log
+
+    def told(self) -> Sequence[dict[str, Any]]:
+        """Payloads that came into the log since the last look."""
+        records = self._thread.run(self._consumer.fetch(1000, 0.01))
+        return [json.loads(record.value)["payload"] for record in records]
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = self.client.open(path, method=method, json=body, headers=ADMIN | headers)
+        return answer.status_code, answer.get_json(force=True)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*.yaml"))
+
+
+@pytest.fixture
+def trail(tmp_path: Path, new_app: NewApp, thread: LogThread, kept: SqliteLog) -> Iterator[Trail]:
+    made = Trail(tmp_path, new_app, thread, kept)
+    yield made
+    made.outbox.close()
+
+
+def test_each_change_is_one_event(trail: Trail) -> None:
+    """Who, what, before and after; what changes nothing tells nothing."""
+    for method, path, body in (
+        ("POST", GRANTS, GRANT),
+        ("POST", GRANTS, GRANT),
+        ("PATCH", ONE, {"maxTrust": "high"}),
+        ("POST", f"{ONE}/enable", None),
+    ):
+        assert trail.ask(method, path, body)[0] == 200
+    made, raised = trail.told()
+    assert (made["action"], made["before"], made["server"]) == ("created", None, "shop")
+    assert (made["kind"], made["namespace"], made["name"]) == ("MCPAccessGrant", "team-a", "g")
+    assert made["actor"].startswith("key-")
+    assert raised["before"] == made["after"]
+    assert raised["after"]["spec"]["maxTrust"] == "high"
+    assert trail.client.delete(ONE, headers=ADA).status_code == 200
+    trail.ask("POST", GRANTS, GRANT)
+    gone, _ = trail.told()
+    assert (gone["action"], gone["actor"], gone["after"]) == ("deleted", "ada", None)
+    assert "admin" not in json.dumps([made, raised, gone])  # which is the key
+
+
+def test_while_the_log_is_away_rights_are_taken_and_not_given(trail: Trail) -> None:
+    """What was refused is not written; the records come, in order, once the log is back."""
+    trail.ask("POST", GRANTS, GRANT)
+    trail.ask("POST", GRANTS, GRANT | {"name": "h"})
+    trail.told()
+    trail.is_away = True
+    assert trail.ask("POST", f"{ONE}/disable")[0] == 200
+    for method, path, body in (
+        ("POST", f"{ONE}/enable", None),
+        ("PATCH", f"{GRANTS}/team-a/h", {"maxTrust": "high"}),
+        ("POST", GRANTS, GRANT | {"name": "i"}),
+        ("PATCH", f"{GRANTS}/team-a/h", {"toolRules": "refund:allow"}),
+    ):
+        status, problem = trail.ask(method, path, body)
+        assert (status, problem["error"]) == (503, "unavailable")
+        assert "try again once it is back" in problem["message"]
+    assert trail.ask("PATCH", f"{GRANTS}/team-a/h", {"toolRules": "list:deny"})[0] == 200
+    assert trail.ask("DELETE", ONE)[0] == 200
+    assert trail.files() == ["grant-h.yaml", "shop.yaml"]
+    assert trail.told() == []
+    trail.is_away = False
+    assert trail.ask("POST", GRANTS, GRANT | {"name": "i"})[0] == 200
+    told = [(each["name"], each["action"]) for each in trail.told()]
+    assert told == [("g", "changed"), ("h", "changed"), ("g", "deleted"), ("i", "created")]
+
+
+def test_what_cannot_be_written_is_told_to_the_caller(trail: Trail) -> None:
+    """A file that is broken where the object may stand: 400, and nothing recorded."""
+    (trail.folder / "broken.yaml").write_text("metadata: {name: g}\nspec: [")
+    status, problem = trail.ask("POST", GRANTS, GRANT)
+    assert (status, problem["error"]) == (400, "invalid_request")
+    assert "mend the file first" in problem["message"]
+    assert trail.told() == []
+
+
+def test_edits_by_file_and_by_api_at_once_lose_nothing(trail: Trail) -> None:
+    """Many at a time: each grant of the api is there, and so is each that a person saved."""
+    many = 12
+    file = trail.folder / "by-hand.yaml"
+
+    def by_api(number: int) -> None:
+        client = trail.new_client(None)
+        for name in (f"api-{number}", f"more-{number}"):
+            answer = client.post(GRANTS, json=GRANT | {"name": name}, headers=ADMIN)
+            assert answer.status_code == 200, answer.text
+
+    def by_hand() -> None:
+        for number in range(many):
+            text = yaml.safe_dump_all([document(f"hand-{each}") for each in range(number + 1)])
+            fresh = file.with_suffix(".new")
+            fresh.write_text(text)
+            fresh.rename(file)
+
+    threads = [threading.Thread(target=by_api, args=(number,)) for number in range(4)]
+    threads.append(threading.Thread(target=by_hand))
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    names = {each["name"] for each in trail.ask("GET", GRANTS)[1]["grants"]}
+    wanted = {f"{who}-{number}" for who in ("api", "more") for number in range(4)}
+    assert names == wanted | {f"hand-{number}" for number in range(many)}
+    assert {each["name"] for each in trail.told()} == wanted
+
+
+def document(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "mcpruntime.org/v1alpha1",
+        "kind": "MCPAccessGrant",
+        "metadata": {"name": name, "namespace": "team-a"},
+        "spec": {"serverRef": {"name": "shop"}, "subject": {"agentID": "ops"}},
+    }
+
+
+CALL = {
+    "server": "shop", "namespace": "team-a", "agent_id": "ops", "rpc_method": "tools/call",
+    "decision": "allow", "reason": "allowed", "mode": "allow-list", "policy_revision": "sha256:x",
+}  # fmt: skip
+
+
+def call(minutes: int, tool: str, **more: Any) -> Any:
+    return row(minutes, CALL | {"tool_name": tool, "request_id": f"r{minutes}"} | more)
+
+
+@pytest.fixture(scope="module")
+def stored(filled: ClickHouseStore) -> ClickHouseStore:
+    """Calls of yesterday, and others."""
+    denied = {"decision": "deny", "reason": "tool_not_granted"}
+    filled.insert(
+        [
+            *(call(number, "list") for number in range(1, 8)),
+            call(10, "refund", **denied),
+            call(11, "refund", agent_id="else", reason="no_matching_grant", decision="deny"),
+            call(12, "list", server="bank", namespace="team-b"),
+            call(13, "", rpc_method="tools/list", reason="not_tool_call"),
+            call(14, "list", decision="deny", reason="duplicate_key"),
+            call(60 * 25, "list"),
+            row(15, {"server": "shop", "namespace": "team-a", "agent_id": "ops"}, "mcp.request"),
+        ]
+    )
+    return filled
+
+
+def test_a_dry_run_tells_which_calls_would_change(trail: Trail, stored: ClickHouseStore) -> None:
+    """Those of the last 24 h, by caller and tool, with what they get now and would get."""
+    trail.ask("POST", GRANTS, GRANT)
+    trail.told()
+    trail.client = trail.new_client(stored)
+    before = trail.files(), trail.ask("GET", ONE)
+    status, said = trail.ask("POST", f"{ONE}/disable?dryRun=true")
+    assert (status, said["dryRun"], said["disabled"]) == (200, True, True)
+    effect = said["effect"]
+    assert (effect["calls"], effect["changed"], effect["bounded"]) == (8, 8, "")
+    assert effect["since"] == "2026-11-21T12:00:00.000Z"
+    assert effect["changes"] == [
+        {
+            "human_id": "", "agent_id": "ops", "team_id": "", "session_id": "",
+            "tool_name": "list", "calls": 7, "request_ids": ["r1", "r2", "r3", "r4", "r5"],
+            "from": {"decision": "allow", "reason": "allowed"},
+            "to": {"decision": "deny", "reason": "grant_disabled"},
+        },
+        {
+            "human_id": "", "agent_id": "ops", "team_id": "", "session_id": "",
+            "tool_name": "refund", "calls": 1, "request_ids": ["r10"],
+            "from": {"decision": "deny", "reason": "tool_not_granted"},
+            "to": {"decision": "deny", "reason": "grant_disabled"},
+        },
+    ]  # fmt: skip
+    assert (trail.files(), trail.ask("GET", ONE)) == before
+    assert trail.told() == []
+
+
+def test_every_change_can_be_tried(trail: Trail, stored: ClickHouseStore) -> None:
+    """A new object, a member, a deletion; of an object that is for others, nothing changes."""
+    trail.client = trail.new_client(stored)
+    new = GRANT | {"toolRules": "list:allow\nrefund:allow", "maxTrust": "high"}
+    status, said = trail.ask("POST", f"{GRANTS}?dryRun=true", new)
+    assert (status, said["grant"]["name"], said["effect"]["changed"]) == (200, "g", 8)
+    assert trail.files() == ["shop.yaml"]
+    trail.ask("POST", GRANTS, GRANT)
+    for method, path, body, changed in (
+        ("DELETE", ONE, None, 8),
+        ("PATCH", ONE, {"toolRules": "list:allow\nrefund:allow"}, 1),
+        ("PATCH", ONE, {"maxTrust": "high"}, 0),
+        ("PATCH", ONE, {"subject": {"agentID": "else"}}, 9),
+        ("POST", "/api/runtime/sessions", SESSION, 0),
+    ):
+        status, said = trail.ask(method, f"{path}?dryRun=true", body)
+        assert status == 200, said
+        assert said["effect"]["changed"] == changed, path
+    assert trail.ask("DELETE", f"{ONE}x?dryRun=true")[0] == 404
+    assert trail.ask("DELETE", f"{ONE}?dryRun=yes")[1]["field"] == "dryRun"
+    assert trail.ask("GET", ONE)[0] == 200
+
+
+def test_a_dry_run_tells_no_calls_of_others(trail: Trail, stored: ClickHouseStore) -> None:
+    """Only of servers in the caller's own namespaces."""
+    bank = SHOP.replace("name: shop, namespace: team-a", "name: bank, namespace: team-b")
+    bank = bank.replace("spec: {", "spec: {policy: {allowedNamespaces: [team-a]}, ")
+    (trail.folder / "bank.yaml").write_text(bank)
+    trail.client = trail.new_client(stored)
+    foreign = GRANT | {"serverRef": {"name": "bank", "namespace": "team-b"}}
+    path = f"{GRANTS}?dryRun=true"
+    assert trail.ask("POST", path, foreign)[1]["effect"]["calls"] == 1
+    said = trail.client.post(path, json=foreign, headers=ADA).json
+    assert (said["effect"]["calls"], said["effect"]["changes"]) == (0, [])
