@@ -44,10 +44,17 @@ class DirectoryStore:
 
     Args:
         clock: seconds since the epoch; for the creation time of what is made here.
+        pause: waits for so many seconds.
     """
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._folder, self._clock, self._pause = folder, clock, pause
         self._reader = AccessReader(folder, keep=_facts, settle_seconds=0)
         self._reading_alone = threading.Lock()
         self._sound: _Reading | None = None  # the last one without duplicates
@@ -114,7 +121,11 @@ class DirectoryStore:
         before_write: Callable[[Binding | None, Binding | None], None],
         expected: str,
     ) -> Edited[Binding]:
-        file, before = self._find(kind, key)
+        try:
+            file, before = self._find(kind, key)
+        except Invalid:  # somebody may be in the middle of saving it
+            self._pause(accessdir.SETTLE_SECONDS)
+            file, before = self._find(kind, key)
         if expected and (before is None or before.version != expected):
             what = "is gone" if before is None else "was changed"
             problem = f"{key.kind} `{key.namespace}/{key.name}` {what} meanwhile"

@@ -16,7 +16,11 @@ from extauthz.core.errors import Retryable
 
 LOCK_SECONDS: Final = 15.0  # whoever holds it writes one file; longer than that it hangs
 _PREFIX: Final = ".sentinel-"  # readers leave hidden names out
+_NO_LOCKS: Final = "use a file system that can lock folders"
 _MENDS: Final = {
+    errno.EBADF: _NO_LOCKS,
+    errno.ENOLCK: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
     errno.EROFS: "mount it writable, or change what it is made of",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
@@ -122,8 +126,9 @@ def delete(path: Path, seen: bytes, before_write: Callable[[], None]) -> None:
     """
     real = _real(path)
     try:
-        if not os.access(real.parent, os.W_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, "its folder is read-only")
+        for folder in {real.parent, path.parent}:
+            if not os.access(folder, os.W_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, "its folder is read-only")
         _same(real, seen)
         before_write()
         _same(real, seen)

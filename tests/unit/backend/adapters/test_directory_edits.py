@@ -259,6 +259,18 @@ def test_a_persons_edit_in_between_is_kept(folder: Path, when: str, wanted: Chan
     assert contents(folder).keys() == {"g.yaml"}
 
 
+@pytest.mark.parametrize("half", ["", "kind: ", GRANT.format(name="g")[:100]])
+def test_a_file_that_is_being_saved_is_waited_for(folder: Path, half: str) -> None:
+    """Editors empty a file before they write it: that is no broken file yet."""
+    theirs = GRANT.format(name="g").replace("low", "high")
+    path = folder / "g.yaml"
+    store = DirectoryStore(folder, pause=lambda _: path.write_text(theirs) and None)
+    store.grants()
+    path.write_text(half)
+    store.edit(MCPAccessGrant, "n", "g", disable, before_write=nothing)
+    assert path.read_text() == theirs.replace("high}", "high, disabled: true}")
+
+
 def test_an_object_that_a_person_makes_meanwhile_is_changed(folder: Path) -> None:
     """It does not stand twice then."""
 
