@@ -45,8 +45,8 @@ class Limits:
         request_bytes: one request, inflated.
         held_bytes: all requests that are being answered.
         wait_seconds: for the event log.
-        age_seconds: of an event. Each day of old ones is a part of its own in the store, so
-            that a few thousand of them would occupy it for minutes.
+        age_seconds: of an event. Each day of a batch is a part of its own in the store, which
+            costs it some 40 ms: batches of a few hundred days would stall it.
     """
 
     request_bytes: int

@@ -112,8 +112,9 @@ def _added(envelope: dict[str, Any], reception: Reception) -> dict[str, str]:
     if not 0 <= at < EVENT_TIMES_END:
         raise Invalid("timestamp", f"`{timestamp[:64]}` is out of range", "send 1970 to 2105")
     if at < reception.earliest:
-        problem = f"`{timestamp[:64]}` is older than what is kept (EVENT_RETENTION_DAYS)"
-        raise Invalid("timestamp", problem, "set the producer's clock")
+        problem = f"`{timestamp[:64]}` is older than what is taken"
+        mend = "set the producer's clock, or INGEST_MAX_AGE_DAYS and EVENT_RETENTION_DAYS"
+        raise Invalid("timestamp", problem, mend)
     if at > reception.latest:
         mend = "set the producer's clock"
         raise Invalid("timestamp", f"`{timestamp[:64]}` is more than an hour ahead", mend)

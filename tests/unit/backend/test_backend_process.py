@@ -95,6 +95,7 @@ async def test_an_event_s_way(http: aiohttp.ClientSession, environ: dict[str, st
     call = event("a", payload={"decision_id": id_of("a"), "server": "shop"})
     assert await post(http, environ, call) == 202
     await caught_up(http, environ, "a")
+    assert await post(http, environ, event("old", timestamp="2026-01-01T00:00:00Z")) == 400
     outcome = event(
         "b", event_type="mcp.response", payload={"decision_id": id_of("a"), "status": 200}
     )

@@ -105,3 +105,19 @@ def test_what_is_printed_can_be_typed() -> None:
     printed = dict(line.split("=", 1) for line in config.changed(loaded))
     assert printed["AUTH"] == "off"
     assert config.load(Settings, printed) == loaded
+
+
+@pytest.mark.parametrize(
+    ("environ", "days"),
+    [
+        ({}, 31),
+        ({"EVENT_RETENTION_DAYS": "0"}, 31),
+        ({"EVENT_RETENTION_DAYS": "7"}, 7),
+        ({"EVENT_RETENTION_DAYS": "90"}, 31),
+        ({"EVENT_RETENTION_DAYS": "90", "INGEST_MAX_AGE_DAYS": "400"}, 90),
+        ({"EVENT_RETENTION_DAYS": "0", "INGEST_MAX_AGE_DAYS": "400"}, 400),
+    ],
+)
+def test_how_old_events_may_be(environ: Mapping[str, str], days: int) -> None:
+    """There is a bound, however long they are kept; none is taken that would not be kept."""
+    assert config.load(Settings, environ).max_age_seconds == days * 86_400
