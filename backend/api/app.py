@@ -75,7 +75,7 @@ def create_app(
         usage_group(store),
         audit_group(store, retention),
         explain_group(store, Explanations(store, access)),
-        entitlements_group(store, access),
+        entitlements_group(store, access, runtime.cluster),
         governance_group(Governance(access, changes, Effects(store, access))),
         dlq_group(runtime.letters),
         servers_group(access, runtime.cluster),

@@ -7,7 +7,6 @@ from typing import Final
 
 from flask import Response
 
-from backend.api import explain_policy
 from backend.api.answers import json_response
 from backend.api.entitlements_view import (
     NamedCaller,
@@ -20,17 +19,20 @@ from backend.api.entitlements_view import (
 )
 from backend.api.explain_view import AskedServer
 from backend.api.filters import reach
-from backend.api.parameters import Given, count, moment, text
+from backend.api.parameters import Given, Parameter, count, moment, text
+from backend.api.policy import cluster_name
 from backend.api.refusals import bad_parameter
+from backend.api.rendering import Bindings, rendered
 from backend.api.routes import GOVERN, Answer, Call, Group, get
 from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Stored
+from backend.ports.cluster import Cluster
 from backend.ports.event_store import EventStore
 from backend.queries import GrantUse
 from extauthz.core.decision import ObjectRef
 from extauthz.core.entitlements import what_can, who_can
 from extauthz.core.errors import Conflict, NotFound
-from extauthz.core.model import DEFAULT_NAMESPACE, MCPAccessGrant
+from extauthz.core.model import DEFAULT_NAMESPACE, MCPAccessGrant, MCPServer
 from extauthz.core.policy import Policy
 from extauthz.core.request import Identity
 from extauthz.core.times import format_instant
@@ -43,7 +45,6 @@ TOOL: Final = text("tool", "The tool; exactly as the server names it.")
 SERVER: Final = text("server", "MCP server.")
 NAMESPACE: Final = text("namespace", f"Namespace of the MCP server; `{DEFAULT_NAMESPACE}`.")
 OF_NAMESPACE: Final = text("namespace", "Namespace; all that the credential reaches.")
-CLUSTER: Final = text("cluster", "Name of the cluster, as its gateway knows it.")
 HUMAN: Final = text("human_id", "Human on whose behalf the calls are made.")
 AGENT: Final = text("agent_id", "Agent that makes them.")
 TEAM: Final = text("team_id", "The caller's team.")
@@ -52,18 +53,18 @@ SINCE: Final = moment("since", f"The earliest time, included; {DEFAULT_DAYS} day
 LIMIT: Final = count("limit", 100, 1000, "How many entries at most")
 
 
-def entitlements_group(store: EventStore, access: AccessStore) -> Group:
+def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster) -> Group:
     """The access tools; the scope `govern`, limited to the caller's namespaces."""
 
     def callers(call: Call[None]) -> Response:
         given, now = call.given, call.given.now
         namespace = given[NAMESPACE] or DEFAULT_NAMESPACE
         reach(call.caller, namespace)
-        server = ObjectRef(namespace, _required(given, "server"))
-        tool = _required(given, "tool")
-        policy = _policy(access, server, given[CLUSTER], now)
+        name, tool = _required(given, SERVER), _required(given, TOOL)
+        server = access.get(MCPServer, namespace, name).resource
+        asked, policy = _policy(server, Bindings.of(access), cluster, now)
         found = who_can(policy, tool, now.timestamp(), given[LIMIT])
-        return json_response(who_can_answer(_asked(server, given), policy, found))
+        return json_response(who_can_answer(asked, policy, found))
 
     def tools(call: Call[None]) -> Response:
         given, now = call.given, call.given.now
@@ -71,16 +72,15 @@ def entitlements_group(store: EventStore, access: AccessStore) -> Group:
         if caller.is_empty:
             problem = "nobody is asked about"
             raise bad_parameter("agent_id", problem, "give human_id, agent_id or team_id")
-        servers = _servers(access, call.caller, given)
+        servers, bindings = _servers(access, call.caller, given), Bindings.of(access)
         answers, faults = [], []
         for server in servers[:MOST_SERVERS]:
             try:
-                policy = _policy(access, server, given[CLUSTER], now)
+                asked, policy = _policy(server, bindings, cluster, now)
             except Conflict as error:
                 faults.append(str(error))
                 continue
-            found = what_can(policy, caller, now.timestamp())
-            answers.append(what_can_of(_asked(server, given), policy, found))
+            answers.append(what_can_of(asked, policy, what_can(policy, caller, now.timestamp())))
         return json_response(
             WhatCanAnswer(
                 caller=NamedCaller(caller.human_id, caller.agent_id, caller.team_id),
@@ -109,7 +109,7 @@ def entitlements_group(store: EventStore, access: AccessStore) -> Group:
                 callers,
                 "Who can call a tool: each subject that the policy names, with each session.",
                 Answer(WhoCanAnswer),
-                *(TOOL, SERVER, NAMESPACE, CLUSTER, LIMIT),
+                *(TOOL, SERVER, NAMESPACE, LIMIT),
                 needs=GOVERN,
                 problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
             ),
@@ -118,7 +118,7 @@ def entitlements_group(store: EventStore, access: AccessStore) -> Group:
                 tools,
                 "What a caller can call, on each server.",
                 Answer(WhatCanAnswer),
-                *(HUMAN, AGENT, TEAM, SESSION, SERVER, OF_NAMESPACE, CLUSTER),
+                *(HUMAN, AGENT, TEAM, SESSION, SERVER, OF_NAMESPACE),
                 needs=GOVERN,
                 problems=(HTTPStatus.NOT_FOUND,),
             ),
@@ -134,31 +134,31 @@ def entitlements_group(store: EventStore, access: AccessStore) -> Group:
     )
 
 
-def _required(given: Given, name: str) -> str:
-    value = given[{"server": SERVER, "tool": TOOL}[name]]
+def _required(given: Given, parameter: Parameter[str]) -> str:
+    value, name = given[parameter], parameter.name
     if not value.strip():
         raise bad_parameter(name, "is required", f"give `{name}`")
     return value
 
 
-def _asked(server: ObjectRef, given: Given) -> AskedServer:
-    return AskedServer(server.namespace, server.name, given[CLUSTER])
+def _policy(
+    server: MCPServer, bindings: Bindings, cluster: Cluster, now: datetime
+) -> tuple[AskedServer, Policy]:
+    """Raises: Conflict: its objects make no policy."""
+    name = cluster_name(cluster, server)
+    found = rendered(server, bindings, name, now)
+    if found.policy is None:
+        where = f"`{server.namespace}/{server.name}`"
+        problem = f"the objects of {where} make no policy: {found.fault}"
+        raise Conflict(f"{problem}; see `sentinel policy check`")
+    return AskedServer(server.namespace, server.name, name), found.policy
 
 
-def _policy(access: AccessStore, server: ObjectRef, cluster: str, now: datetime) -> Policy:
-    """Raises: NotFound, Retryable, Conflict: its objects make no policy."""
-    known = explain_policy.current(access, server, cluster, now)
-    if known.policy is None:
-        mend = "see `sentinel policy check`"
-        raise Conflict(f"`{server}` has no policy that can be asked: {known.note}; {mend}")
-    return known.policy
-
-
-def _servers(access: AccessStore, caller: Principal, given: Given) -> Sequence[ObjectRef]:
+def _servers(access: AccessStore, caller: Principal, given: Given) -> Sequence[MCPServer]:
     """Raises: NotFound: one is named and is not there."""
     within = reach(caller, given[OF_NAMESPACE])
     found = [
-        ObjectRef(each.namespace, each.name)
+        each
         for each in access.servers(given[OF_NAMESPACE])
         if (within is None or each.namespace in within) and given[SERVER] in ("", each.name)
     ]

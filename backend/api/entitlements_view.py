@@ -78,13 +78,13 @@ class ListedCaller(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         can: whether any of these calls is allowed, or would be if the policy were enforced.
-        sessions_left_off: further sessions that it can name.
+        more_sessions: there are further ones that it can name.
     """
 
     caller: NamedCaller
     can: bool
     calls: list[RuledCall]
-    sessions_left_off: int = 0
+    more_sessions: bool = False
 
 
 class WhoCanAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,12 +119,13 @@ class OfServer(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller can call on one server.
 
     Args:
+        more_sessions: there are further ones of the caller's own.
         closer: there are grants for this caller with more fields set: ask with them, too.
     """
 
     policy: ServerFacts
     tools: list[ListedTool]
-    sessions_left_off: int
+    more_sessions: bool
     closer: list[NamedCaller]
     closer_left_off: int
 
@@ -202,7 +203,7 @@ def what_can_of(server: AskedServer, policy: Policy, answer: WhatCan) -> OfServe
     return OfServer(
         policy=server_facts(server, policy),
         tools=[_tool(policy, each) for each in answer.tools],
-        sessions_left_off=answer.sessions_left_off,
+        more_sessions=answer.has_more,
         closer=[named(each) for each in answer.closer],
         closer_left_off=answer.closer_left_off,
     )
@@ -278,7 +279,7 @@ def named(subject: SubjectKey) -> NamedCaller:
 
 def _listed(caller: Caller) -> ListedCaller:
     calls = [ruled(each) for each in caller.rulings]
-    return ListedCaller(named(caller.subject), caller.can, calls, caller.sessions_left_off)
+    return ListedCaller(named(caller.subject), caller.can, calls, caller.has_more)
 
 
 def _tool(policy: Policy, call: ToolCall) -> ListedTool:

@@ -53,9 +53,7 @@ def policy_group(access: AccessStore, cluster: Cluster) -> Group:
         if not name:
             raise bad_parameter(SERVER.name, "is required", "name the MCP server")
         server = access.get(MCPServer, namespace, name).resource
-        found = rendered(
-            server, Bindings.of(access), _cluster_name(cluster, server), call.given.now
-        )
+        found = rendered(server, Bindings.of(access), cluster_name(cluster, server), call.given.now)
         if found.fault:
             mend = "see `sentinel policy check`; sidecars keep the last one that was good"
             raise Conflict(f"the objects of `{name}` make no policy: {found.fault}; {mend}")
@@ -74,7 +72,7 @@ def policy_group(access: AccessStore, cluster: Cluster) -> Group:
     return Group("policy", [route])
 
 
-def _cluster_name(cluster: Cluster, server: MCPServer) -> str:
+def cluster_name(cluster: Cluster, server: MCPServer) -> str:
     """As the server's sidecars have it, so that the digest is theirs; empty where nobody tells."""
     wanted = (server.namespace, server.name)
     try:

@@ -10,6 +10,7 @@ from backend.ports.access_store import AccessStore
 from extauthz.core.compile import compile_document
 from extauthz.core.errors import Invalid
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.core.policy import Policy
 from extauthz.core.render import render
 from extauthz.core.times import format_instant
 
@@ -33,10 +34,12 @@ class Rendered:
 
     Args:
         fault: why no sidecar would run it; empty where one would.
+        policy: the document compiled; None where it has a fault.
     """
 
     document: dict[str, Any]
     fault: str = ""
+    policy: Policy | None = None
 
     @property
     def digest(self) -> str:
@@ -63,7 +66,7 @@ def rendered(server: MCPServer, bindings: Bindings, cluster: str, now: datetime)
             generated_at=format_instant(now.timestamp()),
             cluster=cluster,
         )
-        compile_document(document)
+        policy = compile_document(document)
     except Invalid as error:
         return Rendered({}, str(error))
-    return Rendered(document)
+    return Rendered(document, policy=policy)

@@ -20,6 +20,7 @@ Told = dict[str, Any]  # as the api sends it
 ANSWER_SECONDS = 60.0  # a hundred thousand grants take a while to compile
 STYLES = {"yes": "green", "no": "red"}
 MOST_NAMED = 5  # callers that a hint names
+_MORE_SESSIONS = "further sessions are not shown"
 
 
 @click.command("who-can")
@@ -136,6 +137,8 @@ def _show_callers(told: Told) -> None:
             seen.add(caller)
     table.add_row(cell("anybody else"), *_row(told["others"]))
     stdout().print(table)
+    if any(each.get("more_sessions") for each in told["callers"]):
+        _warn(f"{_MORE_SESSIONS}; `what-can --session` asks for one")
     if told["callers_left_off"]:
         _warn(f"{told['callers_left_off']} more callers are not shown; raise --limit")
     _notes(policy)
@@ -153,6 +156,8 @@ def _show_tools(told: Told) -> None:
             for call in _telling(tool["calls"], policy["session_required"]):
                 table.add_row(cell(name), cell(call.get("session") or "-"), *_row(call))
         stdout().print(table)
+        if each["more_sessions"]:
+            _warn(f"{_MORE_SESSIONS}; name one with --session")
         if closer := each["closer"]:
             names = "; ".join(caller_text(who) for who in closer[:MOST_NAMED])
             more = len(closer) - MOST_NAMED + each["closer_left_off"]

@@ -6,6 +6,7 @@ strongest of their rulings holds: a denial by a rule, a grant that allows, one t
 tool and falls short, one that does not cover it, one that is not in force (docs/commands.md).
 """
 
+import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ class Caller:
     Args:
         subject: human, agent, team; empty where it leaves them open.
         rulings: without a session first, then with each that it can name.
-        sessions_left_off: further sessions of its own.
+        has_more: there are further sessions that it can name.
     """
 
     subject: SubjectKey
     rulings: tuple[Ruling, ...]
-    sessions_left_off: int = 0
+    has_more: bool = False
 
     @property
     def can(self) -> bool:
@@ -71,13 +72,13 @@ class WhatCan:
 
     Args:
         tools: those that the server declares or the caller's grants name, then all others.
-        sessions_left_off: further sessions of the caller's own.
+        has_more: there are further sessions of the caller's own.
         closer: subjects that are this caller with more fields set; they may get more, or less.
         closer_left_off: how many further ones there are.
     """
 
     tools: tuple[ToolCall, ...]
-    sessions_left_off: int = 0
+    has_more: bool = False
     closer: tuple[SubjectKey, ...] = ()
     closer_left_off: int = 0
 
@@ -102,9 +103,9 @@ def what_can(policy: Policy, caller: Identity, now: float) -> WhatCan:
     """
     if policy.auth_mode == "none":
         caller = Identity()
-    subject, named, left_off = _key(caller), [caller.session_id], 0
+    subject, named, has_more = _key(caller), [caller.session_id], False
     if not caller.session_id:
-        own, left_off = _Sessions(policy, now).of(subject, lambda each: fits(each.subject, subject))
+        own, has_more = _Sessions(policy, now).of(subject, lambda each: fits(each.subject, subject))
         named += own
     callers = [_identity(subject, session) for session in named]
     tools = _tools(policy, caller)
@@ -115,7 +116,7 @@ def what_can(policy: Policy, caller: Identity, now: float) -> WhatCan:
             ToolCall(shown, tuple(rule(policy, tool, each, now) for each in callers))
             for shown, tool in asked
         ),
-        left_off,
+        has_more,
         tuple(closer[:MOST_SESSIONS]),
         len(closer[MOST_SESSIONS:]),
     )
@@ -135,13 +136,13 @@ def _subjects(policy: Policy, tool: str) -> set[SubjectKey]:
 def _caller(
     policy: Policy, tool: str, now: float, subject: SubjectKey, sessions: "_Sessions"
 ) -> Caller:
-    named, left_off = sessions.of(subject, lambda each: bool(merged(each.subject, subject)))
+    named, has_more = sessions.of(subject, lambda each: bool(merged(each.subject, subject)))
     asked = [_identity(subject, "")]
     for name in named:
         both = merged(policy.sessions[name].subject, subject)
         asked.append(_identity(both or subject, name))
     rulings = tuple(rule(policy, tool, each, now) for each in asked)
-    return Caller(subject, rulings, left_off)
+    return Caller(subject, rulings, has_more)
 
 
 class _Sessions:
@@ -156,16 +157,28 @@ class _Sessions:
             for place, value in enumerate(policy.sessions[name].subject):
                 self._by_field[place, value].append(name)
 
-    def of(self, subject: SubjectKey, is_meant: Callable[[Session], bool]) -> tuple[list[str], int]:
-        """Names of those that are meant, those in force first; and how many more there are."""
-        place = next((place for place, value in enumerate(subject) if value), None)
-        if place is None:
-            return [], 0
-        near = {*self._by_field[place, subject[place]], *self._by_field[place, ""]}
-        sessions = self._policy.sessions
-        found = [n for n in near if sessions[n].subject != NOBODY and is_meant(sessions[n])]
-        found.sort(key=self._places.__getitem__)
-        return found[:MOST_SESSIONS], len(found[MOST_SESSIONS:])
+    def of(
+        self, subject: SubjectKey, is_meant: Callable[[Session], bool]
+    ) -> tuple[list[str], bool]:
+        """Names of those that are meant, those in force first; and whether there are more."""
+        found: list[str] = []
+        for name in self._near(subject):
+            session = self._policy.sessions[name]
+            if session.subject != NOBODY and is_meant(session):
+                if len(found) == MOST_SESSIONS:
+                    return found, True
+                found.append(name)
+        return found, False
+
+    def _near(self, subject: SubjectKey) -> Iterator[str]:
+        """In order, those that leave one of the subject's fields open or have its value."""
+        near = [
+            (self._by_field[place, value], self._by_field[place, ""])
+            for place, value in enumerate(subject)
+            if value
+        ]
+        fewest = min(near, key=lambda lists: sum(map(len, lists)), default=())
+        return heapq.merge(*fewest, key=self._places.__getitem__)
 
     def _order(self, name: str, now: float) -> tuple[bool, str]:
         session = self._policy.sessions[name]
