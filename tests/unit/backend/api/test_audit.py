@@ -30,6 +30,7 @@ Send = Callable[..., None]
 def client_of(store: ClickHouseStore | None, retention: timedelta | None = None) -> FlaskClient:
     app = create_app(
         store=store,  # type: ignore[arg-type]  # None where nobody gets that far
+        changes=None,  # type: ignore[arg-type]  # nothing is changed here
         runtime=told_runtime(),
         verifier=ApiKeys(from_lists(["user"], ["admin"], ["ingest"])),
         access=None,  # type: ignore[arg-type]  # nobody asks for grants

@@ -164,6 +164,7 @@ def client(store: ClickHouseStore, folder: Path) -> FlaskClient:
     app = create_app(
         store=store,
         access=DirectoryStore(folder),
+        changes=None,  # type: ignore[arg-type]  # nothing is changed here
         runtime=told_runtime(),
         verifier=ApiKeys(keys),
         metrics=ApiMetrics(new_registry()),
