@@ -56,6 +56,7 @@ def test_a_newcomer_gets_what_readme_says() -> None:
 
         eventually(both, "both calls in `sentinel events`")
         _edit_as_told(clone)
+        _grant_as_told(clone, base)
         told = json.loads((clone / ".sentinel/state.json").read_text())
         token = psutil.Process(told["components"][0]["pid"]).environ()[RUN_VARIABLE]
         os.killpg(make.pid, signal.SIGINT)  # Ctrl-C reaches make and all it runs
@@ -88,6 +89,27 @@ def _edit_as_told(clone: Path) -> None:
     assert re.search(r"grants\.yaml:\d+: .*mend", status), status
     assert "The last good policy stays" in status
     assert _run(command, clone).returncode != DENIED
+
+
+def _grant_as_told(clone: Path, base: int) -> None:
+    """README's grant over HTTP allows the next call; taken back, it denies the one behind."""
+    readme = _as_if_on(base, (clone / "README.md").read_text())
+    (block,) = re.findall(r"^    KEY=.*\n(?:    .*\n)+", readme, re.MULTILINE)
+    names, make, call, take_back, again = block.splitlines()
+    assert call == again
+    made = _run(f"{names}\n{make}", clone)
+    assert (made.returncode, '"grant"' in made.stdout) == (0, True), made.stderr
+    eventually(lambda: _run(call, clone).returncode == 0, "the grant counts")
+    taken = _run(f"{names}\n{take_back}", clone)
+    assert (taken.returncode, '"disabled":true' in taken.stdout) == (0, True), taken.stderr
+    denied = eventually(lambda: _denied(call, clone), "it is taken back")
+    assert "grant_disabled" in denied
+
+
+def _denied(command: str, folder: Path) -> str:
+    """What a denied call says; empty where it was allowed."""
+    done = _run(command, folder)
+    return done.stderr if done.returncode == DENIED else ""
 
 
 def _faulty(clone: Path) -> str:
