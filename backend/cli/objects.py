@@ -19,7 +19,7 @@ class Kind:
         flag: the member that puts one out of force; `off` and `on` set and clear it.
     """
 
-    resource: type[MCPAccessGrant] | type[MCPAgentSession]
+    resource: type[Any]  # one of Binding
     noun: str
     flag: str
     off: str
