@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import waitress
@@ -24,6 +24,7 @@ QUIET_SECONDS: Final = 0.2  # for a request on a connection that was just accept
 # never send twice must let go first: those of Go do after 90.
 IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
+STALL_SECONDS: Final = 60.0  # a reader that takes nothing for so long holds up a thread
 WSGI_MAX_CONNECTIONS: Final = 1000  # nobody else is let in then, and strangers can open many
 WSGI_MAX_BODY_BYTES: Final = 1 << 20  # of what applications refuse, too: it is read first
 
@@ -109,10 +110,16 @@ class HttpUnit:
 
 
 class WsgiUnit:
-    """A WSGI application on one port, waitress in a thread of its own."""
+    """A WSGI application on one port, waitress in a thread of its own.
 
-    def __init__(self, name: str, app: Any, host: str, port: int) -> None:
-        self.name, self._app = name, app
+    Args:
+        stall_seconds: a connection whose reader takes nothing of its answer is cut then.
+    """
+
+    def __init__(
+        self, name: str, app: Any, host: str, port: int, *, stall_seconds: float = STALL_SECONDS
+    ) -> None:
+        self.name, self._app, self._stall_seconds = name, app, stall_seconds
         self._place = _Place(name, host, port)
         self.held = self._place.held
         self.port = 0
@@ -134,9 +141,17 @@ class WsgiUnit:
         thread.start()
         try:
             ready()
-            await stop.wait()
+            await self._until(stop, server)
         finally:
             await asyncio.to_thread(_close, server, thread)
+
+    async def _until(self, stop: asyncio.Event, server: BaseWSGIServer) -> None:
+        """Cut off readers that stand still; waitress looks at idle connections alone."""
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._stall_seconds / 4)
+            since = time.time() - self._stall_seconds
+            server.trigger.pull_trigger(lambda since=since: _close_stalled(server, since))
 
 
 class _Task(WSGITask):  # type: ignore[misc]  # waitress has no types
@@ -180,6 +195,12 @@ def _close(server: BaseWSGIServer, thread: threading.Thread) -> None:
 
     server.trigger.pull_trigger(close_rest)
     thread.join(CLOSE_SECONDS)
+
+
+def _close_stalled(server: BaseWSGIServer, since: float) -> None:
+    for channel in list(server.active_channels.values()):
+        if channel.total_outbufs_len and channel.last_activity < since:
+            channel.handle_close()
 
 
 def _close_quiet(server: BaseWSGIServer) -> None:

@@ -35,7 +35,7 @@ spec: {serverRef: {name: shop}, subject: {agentID: ops}}
 ---
 apiVersion: mcpruntime.org/v1alpha1
 kind: MCPAccessGrant
-metadata: {name: off, namespace: team-a}
+metadata: {name: ended, namespace: team-a}
 spec: {serverRef: {name: shop}, subject: {agentID: ops}, disabled: true}
 ---
 apiVersion: mcpruntime.org/v1alpha1
