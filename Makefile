@@ -19,7 +19,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query generate envoy vendor lock clean
+.PHONY: help install up test lint unit contract cluster e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query generate envoy vendor lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract e2e chaos-bounded ## run all tests and checks (17 minutes; the first time 5 more)
+test: lint unit contract cluster e2e chaos-bounded ## run all tests and checks (17 minutes; the first time 15 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -40,8 +40,11 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (3 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
-contract: $(VENV)/installed-test build/kafka/installed ## one suite a port, run against every adapter (3 minutes)
+contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (3 minutes)
 	$(BIN)/pytest tests/contract
+
+cluster: $(VENV)/installed-test build/kubernetes/installed ## a real Kubernetes API server (half a minute; the first time 10 more)
+	$(BIN)/pytest tests/cluster
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
 	$(BIN)/pytest tests/e2e
@@ -115,6 +118,12 @@ build/kafka/installed: tests/tools/kafka/pom.xml
 	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DincludeScope=runtime \
 		-DoutputDirectory=$(CURDIR)/build/kafka/jars
 	@touch $@
+
+# A real Kubernetes for the tests, found or built: see tests/tools/kube_binaries.py.
+build/kubernetes/installed: tests/tools/kubernetes/go.mod tests/tools/kubernetes/go.sum \
+		$(wildcard tests/tools/kubernetes/cmd/*/main.go) | $(VENV)/installed
+	@$(BIN)/python -m tests.tools.kube_binaries
+	@mkdir -p $(@D) && touch $@
 
 %/node_modules/installed: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund

@@ -152,7 +152,7 @@ def generate(folder: Path) -> None:
 def _definition(kind: Kind) -> Schema:
     record = KINDS[kind.name]
     status = _told("object", "What was made of it.") | {
-        "properties": _STATUS | kind.status,
+        "properties": {**_STATUS, **kind.status},
         "x-kubernetes-preserve-unknown-fields": True,
     }
     has_required = any(shape.required for shape in record.members.values())
