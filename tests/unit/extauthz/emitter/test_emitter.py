@@ -202,9 +202,7 @@ async def test_unreachable_ingest_marks_nothing(options, running, record) -> Non
         assert emitter.counts().away
 
 
-async def test_stop_while_ingest_is_away_spools_for_the_next_start(
-    ingest, running, record, eventually
-) -> None:
+async def test_stop_while_ingest_is_away_spools_for_the_next_start(ingest, running, record) -> None:
     """What is left goes to disk at once; the next start sends it, marked, and tells of no gap.
 
     It tells where the first one ended, too.
@@ -250,7 +248,7 @@ async def test_stop_gives_up_waiting_for_outcomes(ingest, running, record) -> No
 
 @pytest.mark.parametrize(("away_first", "refusal"), [(False, 400), (True, 400), (True, 403)])
 async def test_refused_event_is_found_and_told(
-    away_first, refusal, ingest, running, record, eventually
+    away_first, refusal, ingest, running, record
 ) -> None:
     """All others arrive; the one is counted and becomes a gap, from memory and from the spool."""
     ingest.poison, ingest.refusal = b"/poison", refusal
