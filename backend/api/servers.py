@@ -100,7 +100,8 @@ def servers_group(access: AccessStore, cluster: Cluster) -> Group:
 
     def listed(call: Call[None]) -> Response:
         within = namespaces(call.caller, call.given)
-        stored = access.objects(MCPServer, next(iter(within)) if _is_one(within) else "")
+        only = next(iter(within)) if within and len(within) == 1 else ""
+        stored = access.objects(MCPServer, only)
         states, message = _states(cluster)
         bindings, now = Bindings.of(access), call.given.now
         found = [
@@ -136,10 +137,6 @@ def namespaces(caller: Principal, given: Given) -> frozenset[str] | None:
 
 def _may(within: frozenset[str] | None) -> bool:
     return within is None or DEFAULT_NAMESPACE in within
-
-
-def _is_one(within: frozenset[str] | None) -> bool:
-    return within is not None and len(within) == 1
 
 
 def _states(cluster: Cluster) -> tuple[Mapping[tuple[str, str], ServerState], str]:

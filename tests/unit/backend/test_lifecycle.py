@@ -122,7 +122,7 @@ async def test_what_fails_or_hangs_in_its_drain_is_restarted_all_the_same() -> N
     for how in ({"fails": "stop"}, {"hangs": True}):
         told: list[str] = []
         stop, units = asyncio.Event(), new_units(0.05)
-        running = asyncio.create_task(units.run([Recorded("a", told, **how)], stop))  # type: ignore[arg-type]
+        running = asyncio.create_task(units.run([Recorded("a", told, **how)], stop))
         await restarted(units)
         assert told == ["a starts", "a starts"]
         assert units.state("a").last_error == ("a" if "fails" in how else "")

@@ -29,10 +29,11 @@ class Load:
 
     async def produce(self) -> None:
         while True:
-            event = {"event_id": str(uuid4()), "source": "s", "event_type": "x", "payload": {}}
+            event_id = str(uuid4())
+            event = {"event_id": event_id, "source": "s", "event_type": "x", "payload": {}}
             async with self._http.post(self._ingest, json=event, headers=INGEST) as answer:
                 assert answer.status == 202, await answer.text()
-            self.taken.append(event["event_id"])
+            self.taken.append(event_id)
 
     async def ask(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -62,9 +63,9 @@ def run(cluster: Obedient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
     with served(app) as port:
 
-        def invoke(*words: str, program: object = sentinel) -> Result:
+        def invoke(*words: str, program: click.Command = sentinel) -> Result:
             address = ["--api", f"http://127.0.0.1:{port}"]
-            return CliRunner().invoke(program, [*words, *address])  # type: ignore[call-overload, no-any-return]
+            return CliRunner().invoke(program, [*words, *address])
 
         yield invoke
 
