@@ -1,22 +1,18 @@
 """`sentinel audit completeness`: whether the audit trail is whole, as a report."""
 
 import asyncio
-import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import click
-import yaml
 from rich.table import Table
 
-from backend.cli.console import FAILED, Group, cell, json_option, stdout
+from backend.cli.console import FAILED, Group, cell, stdout
+from backend.cli.options import moment, output_option, print_told
 from backend.cli.running import Api, api_options, get_json
 from backend.cli.tables import aligned
-from extauthz.core.errors import Invalid
-from extauthz.core.times import parse_moment
 
 Report = dict[str, Any]  # as the api sends it
 Start = dict[str, Any]
@@ -38,37 +34,19 @@ def audit() -> None:
     """Prove the audit trail."""
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Checked here, so that a mistake costs no request; read by the api, whose clock counts."""
-    try:
-        if value:
-            parse_moment(value, "", time.time())
-    except Invalid as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    return value
-
-
 @audit.command()
 @click.option(
     "--since",
     default="1h",
     show_default=True,
-    callback=_moment,
+    callback=moment,
     metavar="WHEN",
     help="So long ago (1h30m), or a time (RFC 3339).",
 )
-@click.option("--until", default="", callback=_moment, metavar="WHEN", help="Default: now.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the report.",
-)
+@click.option("--until", default="", callback=moment, metavar="WHEN", help="Default: now.")
+@output_option("the starts of gateways that are not complete")
 @api_options
-@json_option
-def completeness(*, since: str, until: str, output: str, api: Api, as_json: bool) -> None:
+def completeness(*, since: str, until: str, output: str, api: Api) -> None:
     """Tell whether every event that the gateways numbered is stored, once.
 
     \b
@@ -82,11 +60,8 @@ def completeness(*, since: str, until: str, output: str, api: Api, as_json: bool
     """
     query = {"since": since} | ({"until": until} if until else {})
     report = asyncio.run(_report(api, query))
-    if as_json or output == "json":
-        print(json.dumps(report))
-    elif output == "yaml":
-        print(yaml.safe_dump(report, sort_keys=False, allow_unicode=True), end="")
-    else:
+    starts = (s["gateway_start"] for s in report["starts"] if s["verdict"] != "complete")
+    if not print_told(output, report, starts):
         show(report)
     if report["alarm"]:
         raise SystemExit(FAILED)

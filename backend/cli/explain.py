@@ -1,7 +1,6 @@
 """`sentinel explain`: why a call is, or was, decided so, and what would allow it."""
 
 import asyncio
-import json
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +8,8 @@ import aiohttp
 import click
 import yaml
 
-from backend.cli.console import cell, json_option, printable, stdout
+from backend.cli.console import cell, printable, stdout
+from backend.cli.options import output_option, print_told
 from backend.cli.running import Api, api_options, get_json
 from backend.cli.tables import aligned
 
@@ -43,28 +43,16 @@ _WHO = (
 @click.option(
     "--time", "at", default="", metavar="WHEN", help="So long ago (1h30m), or a time (RFC 3339)."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the explanation.",
-)
+@output_option("the reason of the decision")
 @api_options
-@json_option
-def explain(*, request_id: str, output: str, api: Api, as_json: bool, **asked: str) -> None:
+def explain(*, request_id: str, output: str, api: Api, **asked: str) -> None:
     """Explain the decision of a call: row by row, and what would allow it.
 
     REQUEST_ID is the request's x-request-id or the decision's id. Without it the call is
     hypothetical, such as --tool echo --agent ops-agent.
     """
     told = asyncio.run(_ask(api, request_id, body_of(request_id, asked)))
-    if as_json or output == "json":
-        print(json.dumps(told))
-    elif output == "yaml":
-        print(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), end="")
-    else:
+    if not print_told(output, told, [told["decision"]["reason"]]):
         show(told)
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import click
 
 from backend.cli.console import FAILED, Failure, cell, stderr, stdout
-from backend.cli.deployed import STYLES, Component
+from backend.cli.deployed import ABSENT, STYLES, Component
 from backend.cli.options import output_option, print_told
 from backend.cli.running import Api, Unreachable, api_options, get_json
 from backend.cli.tables import aligned
@@ -17,7 +17,6 @@ from backend.cli.tables import aligned
 WAIT_SECONDS: Final = 120.0  # for the drains and the starts of all of them
 POLL_SECONDS: Final = 0.3
 SERVING: Final = frozenset({"Ready", "Degraded"})
-ABSENT: Final = frozenset({"NotDeployed", "Unknown"})
 
 
 @click.command()

@@ -87,9 +87,9 @@ def the_api(url: str, key_file: Path | None, state: Path) -> Api:
     """
     if url and not (is_said("state") and not is_said("api_url")):
         known = next(filter(None, map(os.environ.get, KEY_VARIABLES)), "")
-        return Api(url, _read_key(key_file) if key_file else known)
+        return Api(url, read_key(key_file) if key_file else known)
     running = the_running(state)
-    return Api(running.endpoints.api, _read_key(key_file or Path(running.admin_key_file)))
+    return Api(running.endpoints.api, read_key(key_file or Path(running.admin_key_file)))
 
 
 def is_said(parameter: str) -> bool:
@@ -98,7 +98,8 @@ def is_said(parameter: str) -> bool:
     return source is ParameterSource.COMMANDLINE
 
 
-def _read_key(path: Path) -> str:
+def read_key(path: Path) -> str:
+    """The API key in a file. Raises: Failure."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,6 @@
 """`sentinel status`: what runs, how it is, and what is wrong with the access files."""
 
 import asyncio
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ import aiohttp
 import click
 from rich.table import Table
 
-from backend.cli.console import FAILED, Failure, cell, json_option, print_unfolded, stdout
-from backend.cli.running import get_json, state_option, the_running
+from backend.cli import deployed
+from backend.cli.console import FAILED, Failure, cell, print_unfolded, stdout
+from backend.cli.options import output_option, print_told
+from backend.cli.running import address_options, get_json, is_said, read_key, the_api, the_running
 from backend.cli.stack import ADMIN_SOCKET, http_probe
 from backend.cli.state import Component, Running
 from extauthz.core.manifests import Fault
@@ -40,11 +41,13 @@ class Report:
 
     Args:
         policy: the decision point's own status; empty where it does not answer.
+        told: the components as the api tells of them; empty where it does not answer.
     """
 
     running: Running
     components: tuple[Health, ...]
     policy: dict[str, Any]
+    told: tuple[deployed.Component, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -58,20 +61,25 @@ class Report:
 
 
 @click.command()
-@state_option
-@json_option
-def status(*, state: Path, as_json: bool) -> None:
+@output_option("components")
+@address_options
+def status(*, output: str, api_url: str, key_file: Path | None, state: Path) -> None:
     """Show the running `sentinel up`: addresses, components, faults of access files.
+
+    With --api, the components that the api there tells of.
 
     Exit code 0: all healthy, 1: degraded, 3: not running.
     """
-    running = the_running(state)
-    report = asyncio.run(inspect(running, state.resolve()))
-    if as_json:
-        print(json.dumps(as_plain(report)))
+    if api_url and (is_said("api_url") or not is_said("state")):
+        is_healthy = deployed.show(the_api(api_url, key_file, state), output)
     else:
-        _print(report)
-    if not report.is_healthy:
+        running = the_running(state)
+        report = asyncio.run(inspect(running, state.resolve()))
+        names = (component.name for component in report.components)
+        if not print_told(output, as_plain(report), names):
+            _print(report)
+        is_healthy = report.is_healthy
+    if not is_healthy:
         raise SystemExit(FAILED)
 
 
@@ -82,6 +90,7 @@ async def inspect(running: Running, root: Path) -> Report:
             policy = await get_json(session, f"{running.operations}/config/status")
         except Failure:
             policy = {}
+        told = await _told(session, running)
         api, ingest = running.endpoints.api, running.endpoints.ingest
         healthy = {
             "envoy": await _envoy_is_ready(root),
@@ -94,7 +103,18 @@ async def inspect(running: Running, root: Path) -> Report:
     if not any(component.name == "upstream" for component in components):
         components.append(Component("upstream"))  # the user's own, with no process of ours
     found = (_health(each, healthy[each.name], policy, running) for each in components)
-    return Report(running, tuple(found), policy)
+    return Report(running, tuple(found), policy, told)
+
+
+async def _told(session: aiohttp.ClientSession, running: Running) -> tuple[deployed.Component, ...]:
+    """What the api tells of the components that it can reach."""
+    try:
+        key = read_key(Path(running.admin_key_file))
+        url = f"{running.endpoints.api}/api/runtime/components"
+        components = (await get_json(session, url, key))["components"]
+    except Failure:
+        return ()
+    return tuple(each for each in components if each["status"] not in deployed.ABSENT)
 
 
 async def _envoy_is_ready(root: Path) -> bool:
@@ -115,6 +135,7 @@ def as_plain(report: Report) -> dict[str, Any]:
         "access_dir": running.access_dir,
         "admin_key_file": running.admin_key_file,
         "components": [asdict(component) for component in report.components],
+        "runtime": list(report.told),
         "faults": report.faults,
         "decision_point": report.policy,
     }
@@ -167,13 +188,16 @@ def _print(report: Report) -> None:
     print_unfolded(addresses)
     console.print()
     components = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("COMPONENT", "PID", "STATE"):
+    for name in ("PROCESS", "PID", "STATE"):
         components.add_column(name, no_wrap=True)
     components.add_column("DETAIL", overflow="fold")
     for each in report.components:
         state = cell(each.state, STYLES[each.state])
         components.add_row(cell(each.name), cell(each.pid or "-"), state, cell(each.detail))
     console.print(components)
+    if report.told:
+        console.print()
+        console.print(deployed.table_of(report.told))
     for fault in report.faults:
         console.print(cell(f"fault: {_fault(fault, running.access_dir)}", "red"), soft_wrap=True)
     if report.faults and (report.policy.get("policy") or {}).get("revision"):

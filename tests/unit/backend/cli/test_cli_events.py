@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
+from backend.cli import events
 from backend.cli.console import Failure
-from backend.cli.events import batches, table
+from backend.cli.events import Trail, table
 from backend.cli.running import Api
 
 
@@ -31,8 +32,10 @@ async def api(stored: list[dict[str, Any]], port: int = 0) -> AsyncIterator[str]
     async def recent(request: web.Request) -> web.Response:
         if request.headers.get("x-api-key") != "key":
             return web.json_response({"error": "unauthorized"}, status=401)
-        limit = int(request.query["limit"])
-        return web.json_response({"events": stored[::-1][:limit]})
+        limit, begin = int(request.query["limit"]), int(request.query.get("cursor", 0))
+        meta = {"next_cursor": str(begin + limit)} if len(stored) > begin + limit else {}
+        page = stored[::-1][begin : begin + limit]
+        return web.json_response({"events": page, "meta": meta})
 
     app = web.Application()
     app.router.add_get("/api/events", recent)
@@ -49,7 +52,9 @@ async def test_the_newest_come_oldest_first() -> None:
     """As one reads a log."""
     stored = [event(number) for number in range(5)]
     async with api(stored) as url, aiohttp.ClientSession() as session:
-        found = [batch async for batch in batches(session, Api(url, "key"), 3, follow=False)]
+        found = [
+            batch async for batch in Trail(Api(url, "key"), {}).batches(session, 3, follow=False)
+        ]
     assert [each["event_id"] for each in found[0]] == ["id-2", "id-3", "id-4"]
     assert len(found) == 1
 
@@ -58,7 +63,7 @@ async def test_following_tells_each_event_once() -> None:
     """Older ones than asked for stay unprinted; new ones come as they arrive."""
     stored = [event(number) for number in range(5)]
     async with api(stored) as url, aiohttp.ClientSession() as session:
-        following = batches(session, Api(url, "key"), 2, follow=True)
+        following = Trail(Api(url, "key"), {}).batches(session, 2, follow=True)
         first = await anext(following)
         stored.append(event(5))
         second = await anext(following)
@@ -67,11 +72,24 @@ async def test_following_tells_each_event_once() -> None:
     assert [each["event_id"] for each in second] == ["id-5"]
 
 
+async def test_following_looks_behind_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came at once and fills more than one page is shown whole, in order."""
+    monkeypatch.setattr(events, "MOST", 4)
+    stored = [event(number) for number in range(3)]
+    async with api(stored) as url, aiohttp.ClientSession() as session:
+        following = Trail(Api(url, "key"), {}).batches(session, 2, follow=True)
+        await anext(following)
+        stored += [event(number) for number in range(3, 14)]
+        second = await anext(following)
+        await following.aclose()
+    assert [each["event_id"] for each in second] == [f"id-{number}" for number in range(3, 14)]
+
+
 async def test_following_from_nothing_shows_all_that_comes() -> None:
     """Where nothing was there at first, the limit holds back nothing of what is new."""
     stored: list[dict[str, Any]] = []
     async with api(stored) as url, aiohttp.ClientSession() as session:
-        following = batches(session, Api(url, "key"), 2, follow=True)
+        following = Trail(Api(url, "key"), {}).batches(session, 2, follow=True)
         assert await anext(following) == []
         stored += [event(number) for number in range(5)]
         assert len(await anext(following)) == 5
@@ -83,7 +101,7 @@ async def test_following_outlives_a_restart(capsys: pytest.CaptureFixture[str]) 
     stored = [event(1)]
     async with aiohttp.ClientSession() as session:
         async with api(stored) as url:
-            following = batches(session, Api(url, "key"), 2, follow=True)
+            following = Trail(Api(url, "key"), {}).batches(session, 2, follow=True)
             await anext(following)
         waiting = asyncio.ensure_future(anext(following))
         while "trying again" not in (told := capsys.readouterr().err):
@@ -100,13 +118,13 @@ async def test_a_wrong_key_is_told_with_the_mend() -> None:
     """The api's refusal is one line."""
     async with api([]) as url, aiohttp.ClientSession() as session:
         with pytest.raises(Failure, match="does not know this key; name another with --key-file"):
-            await anext(batches(session, Api(url, "wrong"), 2, follow=False))
+            await anext(Trail(Api(url, "wrong"), {}).batches(session, 2, follow=False))
 
 
-def render(width: int, *events: dict[str, Any], heading: bool = True) -> list[str]:
+def render(width: int, *shown: dict[str, Any], heading: bool = True) -> list[str]:
     console = Console(width=width, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(table(list(events), heading=heading, console=console))
+        console.print(table(list(shown), heading=heading, console=console))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
