@@ -23,7 +23,7 @@ from extauthz.core.errors import Busy, Invalid, Retryable
 
 LINGER_MS: Final = 5
 BATCH_BYTES: Final = 256 << 10  # smaller ones cost ten times the CPU
-BATCHED: Final = 16  # messages for one partition from which a batch of their own is cheaper
+BATCHED: Final = 64  # messages for one partition from which a batch of their own is cheaper
 STUCK_SECONDS: Final = 2.0  # what was given up and waits longer stops further appends
 OVERHEAD_BYTES: Final = 1024  # room for what the format adds to a message
 

@@ -103,13 +103,14 @@ async def _to_kafka(
 ) -> dict[str, float]:
     url = urlsplit(arguments.url)
     topic = url.path.strip("/")
-    await _make(topic, url.netloc)
+    compression = await _make(topic, url.netloc)
     producer = AIOKafkaProducer(
         bootstrap_servers=url.netloc,
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
         max_batch_size=BATCH_BYTES,
+        compression_type=compression,
     )
     await producer.start()
     for partition in await producer.partitions_for(topic):  # whose leaders may be just made
@@ -125,13 +126,14 @@ async def _to_kafka(
         await producer.stop()
 
 
-async def _make(topic: str, brokers: str) -> None:
-    """As ingest makes its own."""
+async def _make(topic: str, brokers: str) -> str | None:
+    """As ingest makes its own; how it compresses."""
     settings = settings_of(brokers, topic)
     cluster = KafkaCluster(settings)
     await cluster.start()
     await cluster.make_topic(topic, settings.partitions, {})
     await cluster.stop()
+    return None if settings.compression == "none" else settings.compression
 
 
 async def _to_sqlite(
