@@ -9,13 +9,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from backend.adapters.yaml_values import block, indented, inline
 from extauthz.core.errors import Invalid
 from extauthz.core.writing import Object, merge_patch
+
+_JSON: Final = re.compile(r'[{\[\s]*"')
+Member = tuple[yaml.Node, yaml.Node]  # key and value; of a list the item, twice
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Changing:
         if not isinstance(node, yaml.MappingNode):
             raise Invalid("", "is written in a way that cannot be changed", "edit it by hand")
         there = {key.value: (key, value) for key, value in node.value}
-        gone, added = [], {}
+        gone, added = list[Member](), Object()
         for name, value in merge_patch(old, new).items():
             wanted = new.get(name, value)
             if name not in there:
@@ -59,7 +62,7 @@ class Changing:
 
     def remove(self, node: yaml.SequenceNode, item: yaml.Node) -> None:
         """Take one item out of a list that has others."""
-        self._members(node, [(each, each) for each in node.value], [(item, item)], [])
+        self._members(node, _pairs(node.value), [(item, item)], [])
 
     def _value(
         self, parent: yaml.Node, key: yaml.Node, node: yaml.Node, old: Any, new: Any
@@ -73,45 +76,40 @@ class Changing:
             self._put(node, self._flow(parent, new))
         elif isinstance(node, yaml.ScalarNode) and not isinstance(new, dict | list):
             if node.style in {"|", ">"}:
-                self._entry(parent, key, node, new)
+                self._entry(key, node, new)
             else:
                 self._put(node, inline(new))
         else:
-            self._entry(parent, key, node, new)
+            self._entry(key, node, new)
 
     def _put(self, node: yaml.Node, text: str) -> None:
         start, end = node.start_mark.index, node.end_mark.index
         self._cuts.append(_Cut(start, end, text if end > start else f" {text}"))
 
-    def _entry(self, parent: yaml.Node, key: yaml.Node, node: yaml.Node, new: Any) -> None:
+    def _entry(self, key: yaml.Node, node: yaml.Node, new: Any) -> None:
         text = indented(block({key.value: new}), key.start_mark.column).strip()
         self._cuts.append(_Cut(key.start_mark.index, self._end(node), text))
 
     def _sequence(self, node: yaml.SequenceNode, old: list[Any], new: list[Any]) -> None:
         """Keep the items that stay, whole lines with their comments."""
-        names = [_name(item) for item in old]
-        kept = [item for item in new if _name(item) in names]
-        if len(old) != len(node.value) or [n for n in names if n in map(_name, kept)] + [
-            _name(item) for item in new if _name(item) not in names
-        ] != [_name(item) for item in new]:
-            kept = []
-        stays = {_name(item): item for item in kept}
-        gone = []
-        for item, before in zip(node.value, old, strict=False):
-            after = stays.get(_name(before))
-            if after is None:
-                gone.append((item, item))
-            elif after != before:
-                self.mapping(item, before, after)
-        gone = [(item, item) for item in node.value] if not kept else gone
-        added = [item for item in new if _name(item) not in stays]
-        self._members(node, [(item, item) for item in node.value], gone, added)
+        there = dict(zip(map(_name, old), node.value, strict=False))
+        before, wanted = ({_name(item): item for item in items} for items in (old, new))
+        kept = {name: there[name] for name in there if name in wanted}
+        in_order = [*kept, *(name for name in wanted if name not in there)]
+        if in_order != [_name(item) for item in new] or len(there) != len(node.value):
+            kept = {}  # they change places, or stand twice: all are written anew
+        for name, item in kept.items():
+            if wanted[name] != before[name]:
+                self.mapping(item, before[name], wanted[name])
+        gone = set(node.value).difference(kept.values())
+        added = [item for item in new if _name(item) not in kept]
+        self._members(node, _pairs(node.value), _pairs(gone), added)
 
     def _members(
         self,
         node: yaml.Node,
-        members: Sequence[tuple[yaml.Node, yaml.Node]],
-        gone: Sequence[tuple[yaml.Node, yaml.Node]],
+        members: Sequence[Member],
+        gone: Sequence[Member],
         added: Object | list[Any],
     ) -> None:
         if not gone and not added:
@@ -124,8 +122,8 @@ class Changing:
     def _flow_members(
         self,
         node: yaml.Node,
-        members: Sequence[tuple[yaml.Node, yaml.Node]],
-        gone: Sequence[tuple[yaml.Node, yaml.Node]],
+        members: Sequence[Member],
+        gone: Sequence[Member],
         added: Object | list[Any],
     ) -> None:
         spans = [(first.start_mark.index, last.end_mark.index) for first, last in members]
@@ -154,25 +152,23 @@ class Changing:
     def _flow_texts(self, node: yaml.Node, added: Object | list[Any]) -> list[str]:
         if isinstance(added, list):
             return [self._flow(node, item) for item in added]
-        colon = ": "
         return [
-            f"{self._flow(node, name)}{colon}{self._flow(node, value)}"
-            for name, value in added.items()
+            f"{self._flow(node, name)}: {self._flow(node, value)}" for name, value in added.items()
         ]
 
     def _block_members(
         self,
         node: yaml.Node,
-        members: Sequence[tuple[yaml.Node, yaml.Node]],
-        gone: Sequence[tuple[yaml.Node, yaml.Node]],
+        members: Sequence[Member],
+        gone: Sequence[Member],
         added: Object | list[Any],
     ) -> None:
         for first, last in gone:
             self._cuts.append(self._lines(node, members, first, last))
         at = self._line_end(self._end(members[-1][1]))
-        first = members[0][0].start_mark
-        has_tag = isinstance(node, yaml.MappingNode) and first.line > node.start_mark.line
-        column = first.column if has_tag else node.start_mark.column
+        begin = members[0][0].start_mark
+        has_tag = isinstance(node, yaml.MappingNode) and begin.line > node.start_mark.line
+        column = begin.column if has_tag else node.start_mark.column
         if isinstance(added, dict):
             texts: Iterable[str] = (block({name: value}) for name, value in added.items())
         else:
@@ -183,7 +179,7 @@ class Changing:
     def _lines(
         self,
         node: yaml.Node,
-        members: Sequence[tuple[yaml.Node, yaml.Node]],
+        members: Sequence[Member],
         first: yaml.Node,
         last: yaml.Node,
     ) -> _Cut:
@@ -230,9 +226,13 @@ class Changing:
 
     def _flow(self, node: yaml.Node, value: Any) -> str:
         """A value within `{}` or `[]`: as JSON where the text is JSON."""
-        is_json = re.match(r'[{\[\s]*"', self._text[node.start_mark.index :])
+        is_json = _JSON.match(self._text, node.start_mark.index)
         return json.dumps(value, ensure_ascii=False) if is_json else inline(value)
 
 
 def _name(item: Any) -> str:
     return str(item["name"]) if isinstance(item, dict) else str(item)
+
+
+def _pairs(items: Iterable[yaml.Node]) -> list[Member]:
+    return [(item, item) for item in items]

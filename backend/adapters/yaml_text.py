@@ -138,7 +138,8 @@ def _refuse_anchors(text: str, node: yaml.Node) -> None:
     first, last = node.start_mark.index, node.end_mark.index
     if not set("&*").intersection(text[first:last]):  # spares a large file's every event
         return
-    for event in yaml.parse(text, Loader=_Loader):
+    events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
         if first <= event.start_mark.index < last and getattr(event, "anchor", None):
             line = event.start_mark.line + 1
             problem = f"holds the anchor or alias `{event.anchor}` (line {line})"

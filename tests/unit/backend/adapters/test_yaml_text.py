@@ -148,6 +148,18 @@ def test_rules_come_and_go_with_their_comments() -> None:
     )
 
 
+def test_rules_in_another_order_are_written_anew() -> None:
+    """Their comments cannot be told apart then."""
+    first, second = grant(PLAIN).tool_rules
+    done = changed(PLAIN, tool_rules=(second, ToolRule("new", "allow", ""), first))
+    assert "# trusted since May" in done
+    twice = changed(PLAIN, allowed_side_effects=("read", "read"))
+    assert grant(changed(twice, allowed_side_effects=("read", "write"))).tool_rules == (
+        first,
+        second,
+    )
+
+
 def test_a_subject_within_braces_changes_there() -> None:
     """A member in braces is replaced in its line."""
     gone, new = diff(PLAIN, changed(PLAIN, subject=Subject(human_id="a", team_id="t")))
