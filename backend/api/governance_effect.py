@@ -89,10 +89,13 @@ class Effects:
 
     Args:
         store, access: both may raise Retryable.
+        most_calls: of each server that are looked at.
     """
 
-    def __init__(self, store: EventStore, access: AccessStore) -> None:
-        self._store, self._access = store, access
+    def __init__(
+        self, store: EventStore, access: AccessStore, most_calls: int = MOST_CALLS
+    ) -> None:
+        self._store, self._access, self._most_calls = store, access, most_calls
 
     def of(
         self,
@@ -120,7 +123,8 @@ class Effects:
             recorded, back_to = self._calls(asked)
             if back_to is not None:
                 oldest = max(oldest, back_to)
-                bounds.append(f"of `{ref}` the newest {MOST_CALLS} calls alone were looked at")
+                newest = f"the newest {self._most_calls} calls alone"
+                bounds.append(f"of `{ref}` {newest} were looked at, back to `since`")
             groups = _groups(recorded, *policies, now.timestamp())
             calls += len(recorded)
             changed += sum(group.calls for group in groups.values())
@@ -163,11 +167,11 @@ class Effects:
 
     def _calls(self, asked: EventFilter) -> tuple[list[Recorded], datetime | None]:
         """Calls, the newest first; and back to when, where there are more."""
-        found, cursor = list[Recorded](), None
-        for _ in range(MOST_CALLS // PAGE):
-            page = self._store.page(asked, PAGE, cursor)
+        found, cursor, left = list[Recorded](), None, self._most_calls
+        while left > 0:
+            page = self._store.page(asked, min(PAGE, left), cursor)
             found += filter(None, map(_decided_by_policy, page.events))
-            cursor = page.next
+            cursor, left = page.next, left - PAGE
             if cursor is None:
                 return found, None
         return found, cursor.event_time if cursor else None

@@ -9,6 +9,7 @@ from backend.api.parameters import Parameter, Place, count, text
 from backend.api.refusals import bad_parameter
 
 MOST: Final = 10_000
+MOST_CHARACTERS: Final = 253  # of a name in Kubernetes; nothing has a longer one
 _ETAG: Final = re.compile(r'"([\x21\x23-\x7e]{1,256})"')
 
 
@@ -17,7 +18,8 @@ def _whole(given: str, _now: datetime) -> str:
 
 
 def _path(name: str, help: str) -> Parameter[str]:
-    return Parameter(name, _whole, {"type": "string"}, help, "", place=Place.PATH)
+    schema = {"type": "string", "maxLength": MOST_CHARACTERS}
+    return Parameter(name, _whole, schema, help, "", place=Place.PATH)
 
 
 def _after(given: str, _now: datetime) -> tuple[str, str]:

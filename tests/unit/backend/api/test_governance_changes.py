@@ -13,12 +13,14 @@ from flask.testing import FlaskClient
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.directory import DirectoryStore
 from backend.adapters.sqlite_log import SqliteLog
+from backend.api.governance_effect import Effects
 from backend.history.delivery import Delivery
 from backend.history.ledger import Ledger
 from backend.history.outbox import Outbox
 from backend.history.recorder import Recorder
 from backend.ports.event_log import Assignment, EventLog
 from extauthz.core.errors import Retryable
+from extauthz.core.model import MCPAccessGrant
 from tests.tools.event_ids import id_of
 from tests.tools.event_rows import NOON, row
 from tests.tools.log_thread import WAIT_SECONDS, LogThread
@@ -287,3 +289,39 @@ def test_a_dry_run_tells_no_calls_of_others(trail: Trail, stored: ClickHouseStor
     assert trail.ask("POST", path, foreign)[1]["effect"]["calls"] == 1
     said = trail.client.post(path, json=foreign, headers=ADA).json
     assert (said["effect"]["calls"], said["effect"]["changes"]) == (0, [])
+
+
+def test_a_dry_run_is_bounded_and_says_so(trail: Trail, stored: ClickHouseStore) -> None:
+    """The newest calls are looked at, and how far back they reach is told."""
+    access = DirectoryStore(trail.folder)
+    trail.ask("POST", GRANTS, GRANT)
+    grant = access.get(MCPAccessGrant, "team-a", "g").resource
+    effect = Effects(stored, access, most_calls=3).of(grant, None, NOON, None)
+    assert (effect.calls, effect.changed, effect.since) == (3, 3, "2026-11-22T11:57:00.000Z")
+    assert "the newest 3 calls alone were looked at" in effect.bounded
+
+
+HOSTILE = [
+    "a\n---\nkind: MCPAccessGrant", "# no comment", "yes", "null", "0x1f", "1e3", "2026-01-01",
+    "{a: b}", "&anchor", "*alias", "!!python/object:os.system", "'\"`\\", "\u2028\u2029\u0085",
+    "\t", "\x00", "\x1b[31m", "\ufeff", "=cmd", "<script>", "ä\u0308\U0001f600", ": ", "- x",
+    "%YAML 1.2", "x" * 1024,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_text_breaks_out(trail: Trail, text: str) -> None:
+    """It comes back as it was sent, or is refused with its member's name; nothing else changes."""
+    body = GRANT | {"subject": {"agentID": text}, "toolRules": [{"name": text}]}
+    status, said = trail.ask("POST", GRANTS, body)
+    listed = trail.ask("GET", GRANTS)[1]["grants"]
+    if status == 200:
+        assert said["grant"]["subject"] == {"agentID": text}
+        assert said["grant"]["toolRules"] == [{"name": text, "decision": "allow"}]
+        assert [each["subject"] for each in listed] == [{"agentID": text}]
+        assert trail.told()[0]["after"]["spec"]["subject"] == {"agentID": text}
+    else:
+        assert (status, listed, trail.told()) == (400, [], []), said
+        assert said["field"]
+    assert "shop.yaml" in trail.files()
+    assert trail.ask("POST", GRANTS, GRANT | {"name": "h"})[0] == 200
