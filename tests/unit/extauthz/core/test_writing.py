@@ -184,7 +184,7 @@ RESOURCES = st.one_of(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(RESOURCES)
 def test_no_field_is_lost(resource: Resource) -> None:
     """Every field of the model, with any value but its default, is written and read again."""
