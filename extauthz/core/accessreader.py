@@ -131,8 +131,10 @@ class AccessReader(Generic[K]):
         if files != before:
             objects = tuple(one for file in files.values() for one in file.objects or ())
             self._reading = Reading(files, objects, tuple(_duplicates(objects)))
-        recent = read_at - _COARSE_NS  # what was written since is read once more
-        self._seen = {p: at if at and max(at[-2:]) < recent else None for p, at in seen.items()}
+        self._seen = {  # what was written right before is read once more
+            path: at if at and abs(read_at - at[-1]) > _COARSE_NS else None
+            for path, at in seen.items()
+        }
         return self._reading
 
     def _scan(self) -> Listing:
