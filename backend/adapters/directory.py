@@ -162,18 +162,21 @@ class DirectoryStore:
         if reading.duplicates:
             problem = f"no edit counts while an object stands twice: {reading.duplicates[0]}"
             raise Invalid("", problem)
-        found = None
-        for path, file in reading.files.items():
-            there = any(each.key == key for each in (file.objects or ()) + file.partial)
-            if file.faults and (there or key.name.encode() in _text(path)):
-                mend = "mend the file first: it does not count until then"
-                raise Invalid("", f"may stand in a broken file ({file.faults[0]})", mend)
-            found = path if there else found
+        files = reading.files.items()
+        sound = (path for path, file in files if not file.faults and _holds(file.objects, key))
+        found = next(sound, None)
         if found is None:
+            for path, file in files:
+                is_there = _holds((file.objects or ()) + file.partial, key)
+                if file.faults and (is_there or key.name.encode() in _text(path)):
+                    mend = "mend the file first: it does not count until then"
+                    raise Invalid("", f"may stand in a broken file ({file.faults[0]})", mend)
             return None, None
         raw = _text(found)
         manifest = read_manifest(raw, str(found))
         for placed in manifest.objects:
+            if manifest.faults:
+                break
             if isinstance(placed.resource, kind) and key_of(placed.resource) == key:
                 return File(found, raw, manifest), _stored(placed.resource, placed)
         raise directory_file.Moved
@@ -228,10 +231,14 @@ class DirectoryStore:
         return reading
 
 
+def _holds(objects: Sequence[accessreader.Standing[_Facts]] | None, key: Key) -> bool:
+    return any(each.key == key for each in objects or ())
+
+
 def _text(path: Path) -> bytes:
     try:
-        return accessdir.read(path)
-    except FileNotFoundError:  # removed since it was listed, or a link to nowhere
+        return accessdir.read(path) if path.is_file() else b""
+    except FileNotFoundError:  # removed since it was listed
         return b""
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -211,6 +211,16 @@ def test_a_name_that_a_broken_file_may_hold_is_not_made(folder: Path) -> None:
     edit(folder, lambda _: replace(MADE, name="other"), "other")
 
 
+def test_a_broken_file_holds_no_other_edit_up(folder: Path) -> None:
+    """Even where it names the object; nor does what is no file at all."""
+    (folder / "broken.yaml").write_text("kind: [ # like g")
+    (folder / "nowhere.yaml").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.yaml")
+    edit(folder, disable)
+    edit(folder, create, "new")
+    assert grants(folder) == ["g", "new"]
+
+
 def test_an_object_that_stands_twice_is_not_edited(folder: Path) -> None:
     """Nor is any other: nothing counts until then. Both places are named."""
     (folder / "h.yaml").write_text(GRANT.format(name="g"))
