@@ -11,7 +11,7 @@ from flask import Response
 from backend.api.answers import json_response
 from backend.api.filters import reach
 from backend.api.governance_bodies import changed, namespace_of, whole
-from backend.api.governance_changes import Governance, Wanted
+from backend.api.governance_changes import Governance, Servers, Wanted, check_server, warnings
 from backend.api.governance_kinds import GRANTS, SESSIONS, Done, Kind
 from backend.api.governance_parameters import (
     AFTER,
@@ -26,12 +26,10 @@ from backend.api.governance_parameters import (
     PATH_NAMESPACE,
     SERVER,
 )
-from backend.api.refusals import bad_body
 from backend.api.routes import GOVERN, READ, Answer, Call, Group, Needs, Route
 from backend.auth.principal import Scope
 from backend.ports.access_store import Binding, Stored
 from extauthz.core.errors import NotFound
-from extauthz.core.findings import foreign, unknown_server
 
 
 def governance_group(governance: Governance) -> Group:
@@ -94,37 +92,42 @@ class _Routes(Generic[Binding]):
         return self._shown(self._governance.access.get(self._kind.resource, namespace, name))
 
     def _put(self, call: Call[Any]) -> Response:
-        sent, kind = call.body, self._kind
+        sent, kind, servers = call.body, self._kind, self._governance.servers()
         namespace = namespace_of(sent)
         reach(call.caller, namespace)
 
         def change(before: Binding | None) -> Binding:
             made: Binding = whole(kind.resource, sent, kind.flag, before, namespace)
-            self._check_server(call, made)
+            check_server(made, servers, call.caller)
             return made
 
-        wanted = Wanted(kind.resource, namespace, sent.name, change, call.caller)
+        wanted = Wanted(kind.resource, namespace, sent.name, change, call.caller, servers)
         wanted = replace(wanted, may_exist=not call.given[IF_NONE_MATCH])
         after, said = self._done(call, wanted)
         assert after is not None  # `change` gives one
         return self._shown(after, **said)
 
     def _patch(self, call: Call[Any]) -> Response:
+        servers = self._governance.servers()
+
         def change(before: Binding) -> Binding:
             after: Binding = changed(self._kind.resource, call.body, before)
             if after.server != before.server:
-                self._check_server(call, after)
+                check_server(after, servers, call.caller)
             return after
 
-        return self._changed(call, change)
+        return self._changed(call, change, servers)
 
     def _set(self, value: bool, call: Call[None]) -> Response:
-        return self._changed(call, lambda before: self._kind.flagged(before, value))
+        servers = self._governance.servers()
+        return self._changed(call, lambda before: self._kind.flagged(before, value), servers)
 
     def _delete(self, call: Call[None]) -> Response:
-        return self._changed(call, lambda _before: None)
+        return self._changed(call, lambda _before: None, self._governance.servers())
 
-    def _changed(self, call: Call[Any], change: Callable[[Binding], Binding | None]) -> Response:
+    def _changed(
+        self, call: Call[Any], change: Callable[[Binding], Binding | None], servers: Servers
+    ) -> Response:
         """Change what is there."""
         namespace, name = self._named(call)
 
@@ -133,7 +136,7 @@ class _Routes(Generic[Binding]):
                 raise NotFound(f"no {self._kind.noun} `{namespace}/{name}`; look at the list")
             return change(before)
 
-        wanted = Wanted(self._kind.resource, namespace, name, present, call.caller)
+        wanted = Wanted(self._kind.resource, namespace, name, present, call.caller, servers)
         after, said = self._done(call, wanted)
         if after is not None:
             said |= {self._kind.flag: getattr(after.resource, self._kind.flag)}
@@ -153,21 +156,9 @@ class _Routes(Generic[Binding]):
             said = {"dry_run": True, "effect": effect}
         else:
             edited = self._governance.make(wanted, now)
-        after = edited.after
-        warnings = self._governance.warnings(after.resource if after else None, now)
-        return after, said | {"warnings": warnings}
-
-    def _check_server(self, call: Call[Any], item: Binding) -> None:
-        """Its server is there and takes it. Whether others exist is not told who may not ask."""
-        known, within = self._governance.servers(), call.caller.namespaces
-        server = known.get(item.server)
-        fault = next(foreign(item, server), None) if server else unknown_server(item, known)
-        if fault is None:
-            return
-        if within is not None and item.server.namespace not in within:
-            problem = f"no MCPServer `{item.server}` takes {self._kind.nouns} from here"
-            raise bad_body("serverRef", problem, "name one of your own namespaces")
-        raise bad_body("serverRef", fault.problem, fault.mend)
+        if edited.after is not None:
+            said |= {"warnings": warnings(wanted, edited.after.resource, now)}
+        return edited.after, said
 
     def _named(self, call: Call[Any]) -> tuple[str, str]:
         namespace, name = call.given[PATH_NAMESPACE], call.given[NAME]

@@ -13,12 +13,14 @@ from backend.ports.access_store import AccessStore, Binding, Edited, Stored
 from backend.ports.change_log import ChangeLog
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound
-from extauthz.core.findings import findings
+from extauthz.core.findings import findings, foreign, unknown_server
 from extauthz.core.governance import Action, Change, Key, server_of
 from extauthz.core.model import MCPAgentSession, MCPServer
 from extauthz.core.tightening import only_tightens
 from extauthz.core.times import format_instant
 from extauthz.core.writing import to_object
+
+Servers = Mapping[ObjectRef, MCPServer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Wanted(Generic[Binding]):
 
     Args:
         change: makes the new object of the old; may be called several times; None is no object.
+        servers: all there are.
         expected: version that it must still have; empty for any.
         may_exist: False where it must be made anew.
     """
@@ -36,6 +39,7 @@ class Wanted(Generic[Binding]):
     name: str
     change: Callable[[Binding | None], Binding | None]
     by: Principal
+    servers: Servers
     expected: str = ""
     may_exist: bool = True
 
@@ -71,12 +75,12 @@ class Governance:
             Retryable: it cannot be written, or cannot be recorded and takes no right away.
         """
         before = self._current(wanted)
-        if not self._tightens(before, wanted.changed(before), now):
+        if not _tightens(wanted, before, wanted.changed(before), now):
             self._changes.check()  # before others have to wait for this one
 
         def record(old: Binding | None, new: Binding | None) -> None:
             change = _change(wanted, old, new)
-            if self._tightens(old, new, now):
+            if _tightens(wanted, old, new, now):
                 self._changes.record_later(change)
             else:
                 self._changes.record(change)
@@ -107,22 +111,9 @@ class Governance:
         told = None if after is None else Stored(after, version, created_at)
         return Edited(stored, told), effect
 
-    def warnings(self, item: Binding | None, now: datetime) -> list[str]:
-        """What is hardly meant so in it, a sentence each."""
-        if item is None:
-            return []
-        found = findings(item, self.servers(), now.timestamp())
-        return [f"{in_body(each.field)}: {each.problem}; {each.mend}" for each in found]
-
-    def servers(self) -> Mapping[ObjectRef, MCPServer]:
+    def servers(self) -> Servers:
         """All there are."""
         return {ObjectRef(each.namespace, each.name): each for each in self.access.servers()}
-
-    def _tightens(self, before: Binding | None, after: Binding | None, now: datetime) -> bool:
-        try:
-            return only_tightens(before, after, self.servers(), now.timestamp())
-        except Invalid as error:
-            raise bad_body(in_body(error.field), error.problem, error.mend) from error
 
     def _current(self, wanted: Wanted[Binding]) -> Binding | None:
         stored = self._stored(wanted)
@@ -133,6 +124,45 @@ class Governance:
             return self.access.get(wanted.kind, wanted.namespace, wanted.name)
         except NotFound:
             return None
+
+
+def warnings(wanted: Wanted[Binding], item: Binding, now: datetime) -> list[str]:
+    """What is hardly meant so in the changed object, a sentence each."""
+    found = findings(item, _told(wanted.servers, item, wanted.by), now.timestamp())
+    return [f"{in_body(each.field)}: {each.problem}; {each.mend}" for each in found]
+
+
+def check_server(item: Binding, servers: Servers, by: Principal) -> None:
+    """Its server is there and takes it.
+
+    Raises:
+        Refused: it is not, or does not; which servers exist elsewhere is not told.
+    """
+    told = _told(servers, item, by)
+    server = told.get(item.server)
+    fault = next(foreign(item, server), None) if server else unknown_server(item, told)
+    if fault is not None:
+        raise bad_body(in_body(fault.field), fault.problem, fault.mend)
+
+
+def _told(servers: Servers, item: Binding, by: Principal) -> Servers:
+    """Those that the caller may know of: in its namespaces, or taking objects from the item's."""
+    if by.namespaces is None:
+        return servers
+    return {
+        ref: server
+        for ref, server in servers.items()
+        if ref.namespace in by.namespaces or item.namespace in server.policy.allowed_namespaces
+    }
+
+
+def _tightens(
+    wanted: Wanted[Binding], before: Binding | None, after: Binding | None, now: datetime
+) -> bool:
+    try:
+        return only_tightens(before, after, wanted.servers, now.timestamp())
+    except Invalid as error:
+        raise bad_body(in_body(error.field), error.problem, error.mend) from error
 
 
 def _born(after: Binding | None, before: Binding | None, now: datetime) -> Binding | None:

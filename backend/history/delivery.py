@@ -8,7 +8,7 @@ from typing import Final
 
 from backend.history.outbox import Outbox
 from backend.ports.event_log import EventLog, Message
-from extauthz.core.errors import Busy, Retryable, SentinelError
+from extauthz.core.errors import SentinelError
 
 POLL_SECONDS: Final = 1.0  # while the log is away
 
@@ -75,11 +75,6 @@ class Delivery:
 
     async def _flush(self, log: EventLog) -> None:
         while some := await asyncio.to_thread(self._outbox.waiting):
-            try:
-                await log.append([each.message for each in some])
-            except Busy:
-                raise  # it took none
-            except Retryable:
-                await asyncio.to_thread(self._outbox.in_doubt, some)
-                raise
+            await asyncio.to_thread(self._outbox.trying, some)
+            await log.append([each.message for each in some])
             await asyncio.to_thread(self._outbox.sent, some)

@@ -19,12 +19,11 @@ IN_MEMORY: Final = Path(":memory:")
 KEPT_SECONDS: Final = 3600.0
 MOST_AT_ONCE: Final = 500
 
-# `sent_at` is null while it waits; `doubtful` says that the log may have it already.
+# `sent_at` is null while it waits; `tried` says that the log may have it already.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL, key BLOB,
-    doubtful INTEGER NOT NULL DEFAULT 0, sent_at REAL);
-UPDATE records SET doubtful = 1 WHERE sent_at IS NULL;
+    tried INTEGER NOT NULL DEFAULT 0, sent_at REAL);
 """
 
 
@@ -74,13 +73,12 @@ class Outbox:
     def waiting(self) -> Sequence[Waiting]:
         """The oldest ones, in the order that they came in. Raises: Retryable."""
         rows = self._run(
-            "SELECT id, value, key, doubtful FROM records WHERE sent_at IS NULL"
-            " ORDER BY id LIMIT ?",
+            "SELECT id, value, key, tried FROM records WHERE sent_at IS NULL ORDER BY id LIMIT ?",
             (MOST_AT_ONCE,),
         )
         return [
-            Waiting(id_, Message(value, key, ((RESENT_HEADER, b"1"),) if doubtful else ()))
-            for id_, value, key, doubtful in rows
+            Waiting(id_, Message(value, key, ((RESENT_HEADER, b"1"),) if tried else ()))
+            for id_, value, key, tried in rows
         ]
 
     def all(self) -> Sequence[Message]:
@@ -88,15 +86,15 @@ class Outbox:
         rows = self._run("SELECT value, key FROM records ORDER BY id", ())
         return [Message(value, key) for value, key in rows]
 
+    def trying(self, some: Sequence[Waiting]) -> None:
+        """From now on the log may have them, whatever happens. Raises: Retryable."""
+        given = (some[0].id, some[-1].id)
+        self._run("UPDATE records SET tried = 1 WHERE id BETWEEN ? AND ?", given)
+
     def sent(self, some: Sequence[Waiting]) -> None:
         """The log has them. Raises: Retryable."""
         given = (self._clock(), some[0].id, some[-1].id)
         self._run("UPDATE records SET sent_at = ? WHERE id BETWEEN ? AND ?", given)
-
-    def in_doubt(self, some: Sequence[Waiting]) -> None:
-        """Nobody knows whether the log has them. Raises: Retryable."""
-        given = (some[0].id, some[-1].id)
-        self._run("UPDATE records SET doubtful = 1 WHERE id BETWEEN ? AND ?", given)
 
     def close(self) -> None:
         with self._lock:

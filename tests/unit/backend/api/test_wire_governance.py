@@ -353,3 +353,7 @@ def test_another_s_servers_are_not_told(client: FlaskClient, at: str) -> None:
         assert found[:3] == (400, "invalid_body", "serverRef")
         messages.add(found[3].replace(name, "x"))
     assert len(messages) == 1
+    ref = {"serverRef": {"name": "bnk"}, "namespace": "team-a"}
+    for key, is_told in (("admin", True), ("team-a", False)):
+        found = refused(client, "POST", f"{at}/grants", GRANT | ref, **{"x-api-key": key})
+        assert ("team-b/bank" in found[3]) is is_told
