@@ -33,6 +33,7 @@ class File:
 
 
 def key_of(resource: Resource) -> Key:
+    """What names it."""
     return Key(type(resource).__name__, resource.namespace, resource.name)
 
 
@@ -52,7 +53,11 @@ def edited(
     old: MCPAccessGrant | MCPAgentSession | None,
     new: MCPAccessGrant | MCPAgentSession | None,
 ) -> bytes:
-    """The file with one object changed or cut out; empty where none is left."""
+    """The file with one object changed or cut out; empty where none is left.
+
+    Raises:
+        Invalid: it holds what cannot be changed without damage.
+    """
     assert old is not None  # for it stands there
     text = file.raw.decode("utf-8-sig")
     try:

@@ -27,10 +27,12 @@ _Dumper.add_representer(str, _represent)
 
 
 def inline(value: Any) -> str:
+    """In one line, and right within `{}` and `[]`, too."""
     return _dump([value], flow=True).strip()[1:-1]
 
 
 def block(value: Any) -> str:
+    """In lines of its own, the last one ended."""
     return _dump(value, flow=False)
 
 
@@ -48,4 +50,5 @@ def _dump(value: Any, *, flow: bool) -> str:
 
 
 def indented(text: str, column: int) -> str:
+    """Each line moved to the right."""
     return "".join(f"{' ' * column}{line}" for line in text.splitlines(keepends=True))
