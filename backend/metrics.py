@@ -33,6 +33,7 @@ class Name(StrEnum):
     APPEND_SECONDS = "ingest_append_seconds"  # time until the log had a request's events
     API_REQUESTS = "api_requests_total"  # answers, by route and status
     API_SECONDS = "api_request_seconds"  # time of one request
+    CHANGES_WAITING = "api_changes_waiting"  # records of changes that the event log lacks
 
 
 class Result(StrEnum):
@@ -149,6 +150,11 @@ class ApiMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.changes_waiting = Gauge(
+            Name.CHANGES_WAITING,
+            "Records of changed grants and sessions that the event log has not taken yet",
+            registry=registry,
+        )
         self.requests = Counter(
             Name.API_REQUESTS,
             "Answers by route and status",

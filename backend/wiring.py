@@ -297,20 +297,21 @@ async def _api(wired: Wired) -> Unit:
     settings, access = wired.settings, new_access_store(wired.settings.access_url)
     store = await wired.event_store()
     wired.needs("api", {"store": _pinged(store), "access": _pinged(access)})
+    metrics = ApiMetrics(wired.registry)
     app = create_app(
         store=store,
         access=access,
-        changes=await _change_log(wired),
+        changes=await _change_log(wired, metrics),
         runtime=_runtime(wired),
         verifier=wired.verifier,
-        metrics=ApiMetrics(wired.registry),
+        metrics=metrics,
         clock=lambda: datetime.now(UTC),
         retention=_retention(settings),
     )
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
 
 
-async def _change_log(wired: Wired) -> ChangeLog:
+async def _change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
     """What the api changes is recorded by it; what files are edited, by a watch beside it."""
     from backend.history.delivery import Delivery
     from backend.history.ledger import Ledger
@@ -321,6 +322,7 @@ async def _change_log(wired: Wired) -> ChangeLog:
     settings, ledger = wired.settings, Ledger()
     outbox = Outbox(_outbox_path(settings), time.time)
     wired.opened.callback(outbox.close)
+    metrics.changes_waiting.set_function(outbox.count)
     delivery = Delivery(outbox, wired.event_log)
     if settings.has_event_log:
         watch = DirectoryWatch(

@@ -4,6 +4,7 @@ What the log has taken stays for an hour, so that a process that starts again kn
 the store may not have it yet.
 """
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -80,6 +81,14 @@ class Outbox:
             Waiting(id_, Message(value, key, ((RESENT_HEADER, b"1"),) if tried else ()))
             for id_, value, key, tried in rows
         ]
+
+    def count(self) -> float:
+        """How many wait; not a number where nobody can tell."""
+        try:
+            ((waiting,),) = self._run("SELECT count(*) FROM records WHERE sent_at IS NULL", ())
+        except Retryable:
+            return math.nan
+        return float(waiting)
 
     def all(self) -> Sequence[Message]:
         """Everything that is kept. Raises: Retryable."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -166,6 +167,7 @@ def test_what_need_not_wait_is_delivered_later(part: Part) -> None:
     part.recorder.record_later(change(ON, OFF))
     part.deliver()
     part.recorder.record_later(change(OFF, None))
+    assert part.outbox.count() == 2
     assert part.told() == []
     part.recorder.record(change(None, ON))
     assert part.told() == [("api", "changed"), ("api", "deleted"), ("api", "created")]
@@ -212,6 +214,7 @@ def test_an_outbox_that_takes_nothing_holds_no_right_back(
 ) -> None:
     """It is logged with who did it; the watch records the change then."""
     part.outbox.close()
+    assert math.isnan(part.outbox.count())
     part.recorder.record_later(change(ON, OFF))
     assert "not recorded as its maker's" in caplog.text
     assert part.ledger.last() == {}
