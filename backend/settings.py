@@ -43,6 +43,16 @@ def _url(*schemes: str) -> Any:
     return read
 
 
+def _access_url(value: str) -> str:
+    if value.startswith("kubernetes://"):
+        return value
+    try:
+        read: str = _url("dir")(value)
+    except Invalid as error:
+        raise Invalid("", error.problem, f"{error.mend}, or like kubernetes://") from None
+    return read
+
+
 def _cluster(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", value):
         raise Invalid("", f"`{value[:200]}` is no name of a cluster", "use letters, digits, -_.")
@@ -89,8 +99,8 @@ class Settings(EventLogSettings):
     access_url: str = setting(
         "ACCESS_URL",
         default="",
-        read=_url("dir"),
-        help="Custom resources: dir:///path. Needed by api.",
+        read=_access_url,
+        help="Custom resources: dir:///path or kubernetes://[CONTEXT]. Needed by api.",
     )
     change_outbox: str = setting(
         "CHANGE_OUTBOX",

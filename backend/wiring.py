@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backend.processor.batch import Batcher
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
+KUBERNETES: Final = "kubernetes://"
 BATCH_BYTES: Final = 64 << 20  # well below the 256 MB of one block of the store
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,11 @@ def new_event_store(settings: Settings) -> EventStore:
 
 
 def new_access_store(url: str) -> AccessStore:
+    if url.startswith(KUBERNETES):  # its client is not installed where there is no cluster
+        from backend.adapters.kubernetes_client import CustomObjects, new_client
+        from backend.adapters.kubernetes_store import KubernetesStore
+
+        return KubernetesStore(CustomObjects(new_client(url.removeprefix(KUBERNETES))))
     from backend.adapters.directory import DirectoryStore
 
     return DirectoryStore(_path(url, "ACCESS_URL", "dir"))
@@ -324,19 +330,22 @@ async def _change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
     wired.opened.callback(outbox.close)
     metrics.changes_waiting.set_function(outbox.count)
     delivery = Delivery(outbox, wired.event_log)
-    if settings.has_event_log:
-        watch = DirectoryWatch(
-            _path(settings.access_url, "ACCESS_URL", "dir"),
-            ledger=ledger,
-            open_log=wired.event_log,
-            store=await wired.event_store(),
-            clock=time.time,
-            new_id=lambda: str(uuid_utils.uuid7()),
-            retention=_retention(settings),
-        )
-        wired.beside_api += [watch, delivery]
-    else:
+    if not settings.has_event_log:
         _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
+    else:
+        if not settings.access_url.startswith(KUBERNETES):  # there the controller watches
+            wired.beside_api.append(
+                DirectoryWatch(
+                    _path(settings.access_url, "ACCESS_URL", "dir"),
+                    ledger=ledger,
+                    open_log=wired.event_log,
+                    store=await wired.event_store(),
+                    clock=time.time,
+                    new_id=lambda: str(uuid_utils.uuid7()),
+                    retention=_retention(settings),
+                )
+            )
+        wired.beside_api.append(delivery)
     return Recorder(
         ledger=ledger,
         outbox=outbox,

@@ -1,4 +1,4 @@
-"""One real broker and one ClickHouse endpoint for all suites that need them.
+"""One real broker, ClickHouse endpoint and Kubernetes API server for all suites that need them.
 
 chDB opens one folder at a time in a process: each test closes its store. The server is
 the endpoint over chDB, or what CLICKHOUSE_TEST_URL names, like clickhouse://host:8123;
@@ -16,6 +16,8 @@ from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.ports.event_store import EventStore
 from tests.tools.clickhouse_endpoint import ClickHouseEndpoint
 from tests.tools.kafka_broker import KafkaBroker, running_broker
+from tests.tools.kube_cluster import governed_cluster
+from tests.tools.kube_objects import Served
 
 Opener = Callable[[], EventStore]
 
@@ -33,6 +35,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     with ClickHouseEndpoint(tmp_path_factory.mktemp("clickhouse") / "data") as endpoint:
         yield endpoint.url.removesuffix("/mcp")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The custom resources in a cluster with two namespaces of them."""
+    with governed_cluster(tmp_path_factory.mktemp("kubernetes") / "cluster") as running:
+        for namespace in ("mcp-servers", "another"):
+            assert running.kubectl("create", "namespace", namespace).returncode == 0
+        yield Served(running)
 
 
 @pytest.fixture(params=["chdb", "server"])

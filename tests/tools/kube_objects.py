@@ -41,6 +41,13 @@ class Served:
         """Create an object in `namespace`, whatever the object says; what is stored."""
         return self._create(value, namespace)
 
+    def get(self, value: Any) -> Any:
+        """An object that is there, as it is now."""
+        meta = value["metadata"]
+        return self._objects.get_namespaced_custom_object(
+            GROUP, VERSION, meta["namespace"], PLURALS[value["kind"]], meta["name"]
+        )
+
     def clear(self, namespace: str) -> None:
         """Delete all custom resources of a namespace; nobody holds them by a finalizer."""
         for plural in PLURALS.values():

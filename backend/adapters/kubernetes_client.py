@@ -1,0 +1,155 @@
+"""Custom resources at an API server: how it is found, what is asked, its errors as ours."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.config import KUBE_CONFIG_DEFAULT_LOCATION, ConfigException
+
+from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
+from extauthz.core.governance import Key
+from extauthz.core.model import API_VERSION
+
+Raw = dict[str, Any]
+
+_BOUNDED: Final[dict[str, Any]] = {"_request_timeout": (3.0, 15.0)}  # to connect, to answer
+_WRITING: Final[dict[str, Any]] = {"field_manager": "mcp-sentinel", "field_validation": "Strict"}
+_GROUP: Final[tuple[str, str]] = (API_VERSION.partition("/")[0], API_VERSION.partition("/")[2])
+_IN_POD: Final = "KUBERNETES_SERVICE_HOST"  # set in every pod
+
+
+def new_client(context: str = "") -> client.ApiClient:
+    """A client by the kubeconfig (`KUBECONFIG`, or kubectl's own), in a pod by its account.
+
+    Args:
+        context: of the kubeconfig; empty for its current one.
+
+    Raises:
+        Invalid: there is no such context, and no other credential.
+    """
+    made = client.Configuration()
+    made.retries = False  # who asks decides whether to ask again
+    try:
+        if os.environ.get(_IN_POD) and not os.environ.get("KUBECONFIG") and not context:
+            config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
+        else:
+            # The library reads the variable once, when it is imported.
+            file = os.environ.get("KUBECONFIG") or KUBE_CONFIG_DEFAULT_LOCATION
+            named = {"config_file": file, "context": context or None}
+            config.load_kube_config(client_configuration=made, **named)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        mend = "set KUBECONFIG, or name a context of it: kubernetes://CONTEXT"
+        raise Invalid("ACCESS_URL", f"finds no cluster: {error}", mend) from error
+    return client.ApiClient(made)
+
+
+class CustomObjects:
+    """The objects of our group, as they are there. Raises, everywhere: as `translated`.
+
+    Args:
+        page_size: objects that one answer holds at most.
+    """
+
+    def __init__(self, api: client.ApiClient, *, page_size: int = 500) -> None:
+        self._api, self._page_size = client.CustomObjectsApi(api), page_size
+
+    def page(self, plural: str, namespace: str = "", following: str = "") -> Raw:
+        """A list from `following` on (empty: the beginning); a blank namespace means all."""
+        options: dict[str, Any] = {"limit": self._page_size, "_continue": following or None}
+        options |= _BOUNDED
+        with translated("custom resources; apply k8s/crds"):
+            if namespace:
+                place = (*_GROUP, namespace, plural)
+                return _raw(self._api.list_namespaced_custom_object(*place, **options))
+            return _raw(self._api.list_cluster_custom_object(*_GROUP, plural, **options))
+
+    def get(self, plural: str, key: Key) -> Raw:
+        with translated(named(key)):
+            place = (*_GROUP, key.namespace, plural, key.name)
+            return _raw(self._api.get_namespaced_custom_object(*place, **_BOUNDED))
+
+    def create(self, plural: str, key: Key, body: Raw) -> Raw:
+        with translated(named(key)):
+            place = (*_GROUP, key.namespace, plural, body)
+            options = _WRITING | _BOUNDED
+            return _raw(self._api.create_namespaced_custom_object(*place, **options))
+
+    def patch(self, plural: str, key: Key, body: Raw) -> Raw:
+        """By RFC 7386. A `metadata.resourceVersion` in it must still be the object's."""
+        with translated(named(key)):
+            place = (*_GROUP, key.namespace, plural, key.name, body)
+            options: dict[str, Any] = {"_content_type": "application/merge-patch+json"}
+            options |= _WRITING | _BOUNDED
+            return _raw(self._api.patch_namespaced_custom_object(*place, **options))
+
+    def delete(self, plural: str, key: Key, uid: str, version: str) -> None:
+        """Delete just that one, as it was read."""
+        seen = client.V1Preconditions(uid=uid, resource_version=version)
+        options = client.V1DeleteOptions(preconditions=seen)
+        with translated(named(key)):
+            place = (*_GROUP, key.namespace, plural, key.name)
+            self._api.delete_namespaced_custom_object(*place, body=options, **_BOUNDED)
+
+
+def named(key: Key) -> str:
+    """The object, in an error."""
+    return f"{key.kind} `{key.namespace}/{key.name}`"
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of the client as ours.
+
+    Args:
+        what: is asked for, like `MCPServer mcp-servers/shop`.
+
+    Raises:
+        NotFound, Conflict, Invalid, Retryable: as the API server means it.
+    """
+    try:
+        yield
+    except client.ApiException as error:
+        raise _meant(error, what) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise Retryable(f"the API server does not answer ({type(error).__name__})") from error
+
+
+def _meant(error: client.ApiException, what: str) -> Exception:
+    status = _status(error.body)
+    message = str(status.get("message") or error.reason)
+    if error.status == 404:
+        return NotFound(f"no {what}; look at `kubectl get mcp --all-namespaces`")
+    if error.status == 409:
+        return Conflict(f"{what} was changed meanwhile; read it again, and decide anew")
+    if error.status in {400, 422}:
+        return _invalid(status, message)
+    if error.status in {401, 403}:
+        return Retryable(f"the API server refuses this account: {message}; grant it the role")
+    return Retryable(f"the API server answers {error.status}: {message}")
+
+
+def _invalid(status: dict[str, Any], message: str) -> Invalid:
+    """By its first cause: `Invalid value: "object": problem; mend`."""
+    causes = (status.get("details") or {}).get("causes") or [{}]
+    field, text = str(causes[0].get("field") or ""), str(causes[0].get("message") or message)
+    if text.startswith("Invalid value: ") and '": ' in text:
+        text = text.partition('": ')[2]
+    problem, _, mend = text.partition("; ")
+    return Invalid(field, problem, mend)
+
+
+def _status(body: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(body or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _raw(answer: object) -> Raw:
+    assert isinstance(answer, dict)
+    return answer
