@@ -45,7 +45,7 @@ def _written(row: StoredEvent) -> StoredEvent:
     """With its payload packed, and an object as it is: escaped it would cost more everywhere."""
     packed = pack(row)
     payload = msgspec.Raw(packed) if packed.startswith("{") else packed
-    return structs.replace(row, payload=payload)  # type: ignore[arg-type]
+    return structs.replace(row, payload=payload)
 
 
 def pack(row: StoredEvent) -> str:

@@ -59,6 +59,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a minute or two, for development")
     parser.add_argument("--wiring", choices=WIRINGS, help="this one alone")
     parser.add_argument("--memory-events", type=int, help="10000000 for the aim's long run")
+    parser.add_argument(
+        "--memory-only", action="store_true", help="print MB at each tenth, and end"
+    )
     parser.add_argument("--out", type=Path, default=report.REPORT, help="the report's file")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process is ended
@@ -69,6 +72,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=_room()) as scratch:
         folder = Path(scratch)
         lines = _lines(folder / "lines", Fleet(), plan.events)
+        if arguments.memory_only:
+            for name in names:
+                with WIRINGS[name](_made(folder / name)) as wiring:
+                    memory.measure(
+                        wiring, lines, memory_events, lambda told: print(told, flush=True)
+                    )
+            return 0
         with embedded(_made(folder / "common")) as common:
             ingest.fill(common, "filled", lines)
             filled, recorded = Path(urlsplit(common.log("filled")).path), folder / "recorded"

@@ -24,7 +24,7 @@ from tests.tools.kafka_broker import settings_of
 
 BATCH_BYTES = 262_144  # of the producer
 DATABASE = "mcp"  # where the url names none
-Insert = tuple[str, bytes, dict[str, Any]]  # table, rows, what else the store says
+Insert = tuple[tuple[Any, ...], bytes, dict[str, Any]]  # table and columns, rows, the rest
 Append = Callable[[list[tuple[bytes, Any, Any]]], Awaitable[None]]
 
 
@@ -204,8 +204,8 @@ def _insert(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def _again(client: Any, insert: Insert) -> None:
-    table, block, named = insert
-    client.raw_insert(table, insert_block=BytesIO(block), **named)
+    into, block, named = insert
+    client.raw_insert(*into, insert_block=BytesIO(block), **named)
 
 
 if __name__ == "__main__":

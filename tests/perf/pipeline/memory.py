@@ -1,7 +1,7 @@
 """What each process holds while many events go through it."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,15 @@ class Memory:
     late_mb: Mapping[str, float]
 
 
-def measure(wiring: Wiring, lines: Path, events: int) -> Memory:
-    """Send the same events over and over under new ids, through the whole stack."""
+def measure(
+    wiring: Wiring, lines: Path, events: int, tell: Callable[[str], None] = lambda _: None
+) -> Memory:
+    """Send the same events over and over under new ids, through the whole stack.
+
+    Args:
+        tell: hears of each tenth.
+    """
+    held: list[Mapping[str, float]] = []
     # The log would grow beyond the disk otherwise; what was processed may go at once.
     with wiring.stack("memory", EVENT_LOG_RETENTION_HOURS="0") as stack:
         words = (stack.ingest.events_url, KEY, lines, "--fresh", events, "--size", SIZE)
@@ -34,12 +41,14 @@ def measure(wiring: Wiring, lines: Path, events: int) -> Memory:
             reading = threading.Thread(target=load.communicate)
             reading.start()
             patience = LONGEST_SECONDS, LOOK_SECONDS
-            eventually(lambda: stack.stored() >= events // 10, "a tenth is stored", *patience)
-            early = _held(stack)
-            eventually(lambda: stack.stored() >= events, "all is stored", *patience)
-            late = _held(stack)
+            for tenth in range(1, 11):
+                due = events * tenth // 10
+                eventually(lambda due=due: stack.stored() >= due, "all is stored", *patience)
+                held.append(_held(stack))
+                found = ", ".join(f"{name} {mb:.0f} MB" for name, mb in held[-1].items())
+                tell(f"{wiring.name}: {due:,} events: {found}")
             reading.join()
-    return Memory(events, early, late)
+    return Memory(events, held[0], held[-1])
 
 
 def _held(stack: Stack) -> dict[str, float]:

@@ -20,12 +20,12 @@ def _keep(folder: Path) -> None:
     client_class: Any = SyncBackendClient
     numbers, insert = itertools.count(), client_class.raw_insert
 
-    def kept(client: Any, table: str, *, insert_block: BinaryIO, **named: Any) -> Any:
+    def kept(client: Any, *into: Any, insert_block: BinaryIO, **named: Any) -> Any:
         """As the store calls it: a stream, which no client can send again."""
         block = insert_block.read()
         path = folder / f"{next(numbers):06}.insert"
-        path.write_bytes(pickle.dumps((table, block, named)))
-        return insert(client, table, insert_block=BytesIO(block), **named)
+        path.write_bytes(pickle.dumps((into, block, named)))
+        return insert(client, *into, insert_block=BytesIO(block), **named)
 
     client_class.raw_insert = kept
 
