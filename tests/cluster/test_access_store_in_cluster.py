@@ -144,3 +144,17 @@ def test_a_context_that_there_is_not(cluster: KubeCluster, monkeypatch: pytest.M
     new_client("tests")
     with pytest.raises(Invalid, match=r"ACCESS_URL: finds no cluster.*kubernetes://CONTEXT"):
         new_client("production")
+
+
+def test_an_api_server_that_comes_back(
+    cluster: KubeCluster, store: KubernetesStore, served: Served, namespace: str
+) -> None:
+    """While it is away, questions may be asked again; what was there is there again."""
+    served.create(grant(), namespace)
+    cluster.kill("kube-apiserver")
+    try:
+        with pytest.raises(Retryable):
+            store.grants(namespace)
+    finally:
+        cluster.start()
+    assert [each.name for each in store.grants(namespace)] == ["g"]

@@ -18,7 +18,7 @@ from tests.tools.waiting import eventually
 STOP_SECONDS: Final = 20.0
 KUBECTL_SECONDS: Final = 60.0
 # There are neither nodes nor a cloud; what these would do is only cost.
-UNUSED_CONTROLLERS: Final = ("nodeipam", "nodelifecycle", "service-lb-controller", "node-route")
+UNUSED_CONTROLLERS: Final = ("nodeipam", "nodelifecycle", "service", "route", "attachdetach")
 
 
 class KubeCluster:
@@ -51,10 +51,11 @@ class KubeCluster:
             self._start("etcd", self._etcd_flags())
         if not self.runs("kube-apiserver"):
             self._start("kube-apiserver", self._api_flags())
-        self._await_ready()
+        self._await(f"{self.url}/readyz")
 
     def start_controllers(self) -> None:
         """Start what ends namespaces, collects garbage and makes pods of Deployments."""
+        port = free_port()
         flags = {
             "kubeconfig": self.kubeconfig,
             "leader-elect": "false",
@@ -62,9 +63,12 @@ class KubeCluster:
             "root-ca-file": self._certificates.authority,
             "controllers": ",".join(("*", *(f"-{name}" for name in UNUSED_CONTROLLERS))),
             "bind-address": "127.0.0.1",
-            "secure-port": free_port(),
+            "secure-port": port,
+            "tls-cert-file": self._certificates.server,
+            "tls-private-key-file": self._certificates.server_key,
         }
         self._start("kube-controller-manager", flags)
+        self._await(f"https://127.0.0.1:{port}/healthz")
 
     def runs(self, name: str) -> bool:
         """True while the process of that binary runs."""
@@ -195,15 +199,16 @@ class KubeCluster:
             "shutdown-delay-duration": "0s",
         }
 
-    def _await_ready(self) -> None:
+    def _await(self, url: str) -> None:
+        """Wait until it is well, or fail with the log of what has ended instead."""
         context = ssl.create_default_context(cafile=str(self._certificates.authority))
         context.load_cert_chain(self._certificates.admin, self._certificates.admin_key)
-        eventually(lambda: self._is_ready(context), "the API server is ready")
+        eventually(lambda: self._is_well(url, context), f"{url} answers")
 
-    def _is_ready(self, context: ssl.SSLContext) -> bool:
+    def _is_well(self, url: str, context: ssl.SSLContext) -> bool:
         for name, process in self._processes.items():
             assert process.poll() is None, self._told(name)
-        return _answers(f"{self.url}/readyz", context)
+        return _answers(url, context)
 
     def _told(self, name: str) -> str:
         return f"{name}: " + (self._folder / f"{name}.log").read_text()[-4000:]
