@@ -40,6 +40,7 @@ def new_client() -> Callable[[DeadLetters | None], FlaskClient]:
     def made(letters: DeadLetters | None) -> FlaskClient:
         app = create_app(
             store=None,  # type: ignore[arg-type]  # nobody asks for events
+            changes=None,  # type: ignore[arg-type]  # nothing is changed here
             runtime=told_runtime(letters=letters),
             verifier=ApiKeys(keys()),
             access=None,  # type: ignore[arg-type]  # nobody asks for grants

@@ -35,6 +35,7 @@ def dlq(thread: LogThread, kept: SqliteLog, tmp_path: Path) -> Iterator[Run]:
 
     app = create_app(
         store=None,  # type: ignore[arg-type]  # nobody asks for events
+        changes=None,  # type: ignore[arg-type]  # nothing is changed here
         runtime=told_runtime(letters=DeadLetters(opened, thread.loop)),
         verifier=ApiKeys(from_lists([], ["admin"], [])),
         access=None,  # type: ignore[arg-type]  # nobody asks for grants
