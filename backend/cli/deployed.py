@@ -50,7 +50,7 @@ def table_of(components: Iterable[Component]) -> Table:
             cell(each["namespace"] or "-"),
             cell(resource or "-"),
             cell(each["status"], STYLES.get(each["status"], "")),
-            cell(" ".join(filter(None, (each["ready"], each["message"], waiting)))),
+            cell("; ".join(filter(None, (each["ready"], each["message"], waiting)))),
         )
     return table
 

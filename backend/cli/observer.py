@@ -70,7 +70,7 @@ class Observer:
             message=fault or "; ".join(warnings),
             version=str(point.get("version", "")),
             started_at=str(point.get("started_at", "")),
-            restarts=sum(max(0, child.starts - 1) for child in children),
+            restarts=max((child.starts - 1 for child in children), default=0),
             lag=events.get("pending", 0) + events.get("spooled", 0) if events else None,
             last_error=warnings[0] if warnings else "",
         )
