@@ -66,6 +66,12 @@ def test_a_grant_counts_for_the_next_call(up: Up) -> None:
 
     ask(up, "POST", f"{ONE}/disable")
     eventually(lambda: up.reason("echo", AGENT) == "grant_disabled", "it is taken back")
+    allowed = next(call for call in up.calls("echo") if call["reason"] == "allowed")
+    eventually(lambda: ("api", me, "changed") in changes(up, "desk"), "the change is stored")
+    told = ask(up, "GET", f"/api/runtime/explain/{allowed['decision_id']}")
+    assert (told["decision"]["effect"], told["policy"]["match"]) == ("allow", "exact")
+    assert told["now"]["reason"] == "grant_disabled"
+
     ask(up, "PATCH", ONE, {"disabled": False, "toolRules": ["list_invoices:allow"]})
     eventually(lambda: up.reason("echo", AGENT) == "tool_not_granted", "another rule counts")
     ask(up, "DELETE", ONE)
