@@ -50,6 +50,8 @@ def new_client(context: str = "") -> client.ApiClient:
 class CustomObjects:
     """The objects of our group, as they are there. Raises, everywhere: as `translated`.
 
+    What writes does all but that where it is `rehearsed`: rights, rules and policies are asked.
+
     Args:
         page_size: objects that one answer holds at most.
     """
@@ -72,27 +74,29 @@ class CustomObjects:
             place = (*_GROUP, key.namespace, plural, key.name)
             return _raw(self._api.get_namespaced_custom_object(*place, **_BOUNDED))
 
-    def create(self, plural: str, key: Key, body: Raw) -> Raw:
+    def create(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, body)
-            options = _WRITING | _BOUNDED
+            options = _WRITING | _BOUNDED | _dry(rehearsed)
             return _raw(self._api.create_namespaced_custom_object(*place, **options))
 
-    def patch(self, plural: str, key: Key, body: Raw) -> Raw:
+    def patch(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
         """By RFC 7386. A `metadata.resourceVersion` in it must still be the object's."""
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name, body)
             options: dict[str, Any] = {"_content_type": "application/merge-patch+json"}
-            options |= _WRITING | _BOUNDED
+            options |= _WRITING | _BOUNDED | _dry(rehearsed)
             return _raw(self._api.patch_namespaced_custom_object(*place, **options))
 
-    def delete(self, plural: str, key: Key, uid: str, version: str) -> None:
+    def delete(self, plural: str, key: Key, uid: str, version: str, *, rehearsed: bool) -> None:
         """Delete just that one, as it was read."""
         seen = client.V1Preconditions(uid=uid, resource_version=version)
-        options = client.V1DeleteOptions(preconditions=seen)
+        # With a body, the API server takes no notice of a query's dryRun.
+        dry_run = ["All"] if rehearsed else None
+        body = client.V1DeleteOptions(preconditions=seen, dry_run=dry_run)
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name)
-            self._api.delete_namespaced_custom_object(*place, body=options, **_BOUNDED)
+            self._api.delete_namespaced_custom_object(*place, body=body, **_BOUNDED)
 
 
 def named(key: Key) -> str:
@@ -148,6 +152,10 @@ def _status(body: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _dry(rehearsed: bool) -> dict[str, Any]:
+    return {"dry_run": "All"} if rehearsed else {}
 
 
 def _raw(answer: object) -> Raw:

@@ -102,6 +102,10 @@ class KubernetesStore:
             if new is not None:
                 parse_object(to_object(new))
                 check_write(old, new)
+            try:
+                self._write(kind, key, raw, old, new, rehearsed=True)
+            except Conflict:
+                continue
             before_write(old, new)
             try:
                 return Edited(before, self._write(kind, key, raw, old, new))
@@ -123,22 +127,29 @@ class KubernetesStore:
         return new
 
     def _write(
-        self, kind: type[Binding], key: Key, raw: Raw | None, old: Binding | None, new: Any
+        self,
+        kind: type[Binding],
+        key: Key,
+        raw: Raw | None,
+        old: Binding | None,
+        new: Any,
+        *,
+        rehearsed: bool = False,  # first, so that nothing is recorded that is refused then
     ) -> Stored[Binding] | None:
         """Raises: Conflict: what was read is no more."""
         plural = _PLURALS[kind]
         if raw is None:
             body = to_object(new)
             body["metadata"].pop("creationTimestamp", None)
-            return _stored(kind, self._objects.create(plural, key, body))
+            return _stored(kind, self._objects.create(plural, key, body, rehearsed=rehearsed))
         uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
         try:
             if new is None or old is None:
-                self._objects.delete(plural, key, uid, version)
+                self._objects.delete(plural, key, uid, version, rehearsed=rehearsed)
                 return None
             spec = merge_patch(to_object(old)["spec"], to_object(new)["spec"])
             body = {"metadata": {"uid": uid, "resourceVersion": version}, "spec": spec}
-            return _stored(kind, self._objects.patch(plural, key, body))
+            return _stored(kind, self._objects.patch(plural, key, body, rehearsed=rehearsed))
         except NotFound as error:
             raise Conflict(str(error)) from error
 

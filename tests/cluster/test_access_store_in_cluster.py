@@ -122,6 +122,29 @@ def test_another_subject_of_a_session_is_refused(
     assert told == []
 
 
+def test_what_the_cluster_refuses_is_not_recorded(
+    cluster: KubeCluster, store: KubernetesStore, served: Served, namespace: str
+) -> None:
+    """A right that is missing, or a policy of the cluster's owner, is found before that."""
+    served.create(grant(), namespace)
+    kubeconfig = cluster.account(namespace, "reader")
+    words = (f"--serviceaccount={namespace}:reader", "--namespace", namespace)
+    cluster.kubectl("create", "role", "reader", "--verb=get", "--resource=mcpg", *words[1:])
+    cluster.kubectl("create", "rolebinding", "reader", "--role=reader", *words)
+    api = config.new_client_from_config(config_file=str(kubeconfig))
+    told: list[object] = []
+
+    def record(_old: object, new: object) -> None:
+        told.append(new)
+
+    for change in (lambda g: replace(g, disabled=True), lambda _: None):
+        with pytest.raises(Retryable, match=r"reader.* cannot (patch|delete) "):
+            KubernetesStore(CustomObjects(api)).edit(
+                MCPAccessGrant, namespace, "g", change, before_write=record
+            )
+    assert told == []
+
+
 def test_an_account_without_the_role(cluster: KubeCluster, namespace: str) -> None:
     """It can read nothing: the error says whom to grant what."""
     kubeconfig = cluster.account(namespace, "stranger")
