@@ -129,17 +129,7 @@ class Effects:
             calls += len(recorded)
             changed += sum(group.calls for group in groups.values())
             found += [_shown(identity, tool, group) for (identity, tool), group in groups.items()]
-        found.sort(key=lambda each: -each.calls)
-        if len(found) > MOST_SHOWN:
-            bounds.append(f"the first {MOST_SHOWN} of {len(found)} changes are shown")
-        return Effect(
-            since=format_instant(oldest.timestamp()),
-            until=format_instant(now.timestamp()),
-            calls=calls,
-            changed=changed,
-            bounded="; ".join(bounds),
-            changes=found[:MOST_SHOWN],
-        )
+        return _effect(oldest, now, calls, changed, found, bounds)
 
     def _policies(
         self, ref: ObjectRef, before: Binding | None, after: Binding | None, now: datetime
@@ -175,6 +165,27 @@ class Effects:
             if cursor is None:
                 return found, None
         return found, cursor.event_time if cursor else None
+
+
+def _effect(
+    since: datetime,
+    until: datetime,
+    calls: int,
+    changed: int,
+    changes: list[ChangedCalls],
+    bounds: list[str],
+) -> Effect:
+    """As it is answered: the greatest changes first, and not too many."""
+    if len(changes) > MOST_SHOWN:
+        bounds = [*bounds, f"the first {MOST_SHOWN} of {len(changes)} changes are shown"]
+    return Effect(
+        since=format_instant(since.timestamp()),
+        until=format_instant(until.timestamp()),
+        calls=calls,
+        changed=changed,
+        bounded="; ".join(bounds),
+        changes=sorted(changes, key=lambda each: -each.calls)[:MOST_SHOWN],
+    )
 
 
 def _asked(
