@@ -60,7 +60,6 @@ def _decision_point(member: str) -> Callable[[Any], float]:
 MEASURED = (
     Measured("message_bytes", "pipeline", _pipeline("log", "message_bytes")),
     Measured("zstd_bytes", "pipeline", _pipeline("log", "packed", "zstd", "bytes")),
-    Measured("zstd_us", "pipeline", _pipeline("log", "packed", "zstd", "cpu")),
     Measured("ingest_alone_us", "pipeline", _cluster("ingest", "1", "cpu")),
     Measured("ingest_us", "pipeline", _cluster("ingest", "1000", "cpu")),
     Measured("append_us", "pipeline", _cluster("ingest", "100", "broker_cpu")),
@@ -98,13 +97,13 @@ NEEDS: Mapping[str, tuple[Line, ...]] = {
     ),
     "ingest": (
         Line("request_us", "CPU of a request by itself, µs", "ingest_alone_us - ingest_us"),
-        Line("ingest_each_us", "CPU of an event, µs", "request_us / batch + ingest_us + zstd_us"),
+        Line("ingest_each_us", "CPU of an event, µs", "request_us / batch + ingest_us"),
         Line("ingest_replicas", "replicas", "ceil(events * ingest_each_us / 1e6 / busy)"),
         Line("connections", "connections from sidecars to each", "sidecars / ingest_replicas"),
         Line(
             "relay_replicas",
             "replicas, if events came in hundreds",
-            "ceil(events * (request_us / 100 + ingest_us + zstd_us) / 1e6 / busy)",
+            "ceil(events * (request_us / 100 + ingest_us) / 1e6 / busy)",
         ),
         Line("ingest_in_gb", "into ingest, GB a second", "events * message_bytes / 1e9"),
     ),
