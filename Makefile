@@ -43,7 +43,7 @@ unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs on
 contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (3 minutes)
 	$(BIN)/pytest tests/contract
 
-cluster: $(VENV)/installed-test build/kubernetes/installed ## a real Kubernetes API server (half a minute; the first time 10 more)
+cluster: $(VENV)/installed-test build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
 	$(BIN)/pytest tests/cluster
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
