@@ -48,7 +48,19 @@ def render(
     Raises:
         Invalid: where an object cannot be rendered for this server.
     """
-    document: dict[str, Any] = {
+    document = render_head(server, generated_at=generated_at, cluster=cluster)
+    for name, items in (("grants", grants), ("sessions", sessions)):
+        counting = sorted((item for item in items if belongs(server, item)), key=_key)
+        if counting:
+            document[name] = [render_binding(server, item) for item in counting]
+    document["revision"] = compatible_revision(document)
+    document["content_digest"] = content_digest(document)
+    return document
+
+
+def render_head(server: MCPServer, *, generated_at: str, cluster: str = "") -> dict[str, Any]:
+    """The document without grants and sessions, and without digests. Arguments as for `render`."""
+    head: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "generated_at": generated_at,
         "server": _set(
@@ -58,13 +70,19 @@ def render(
         "policy": _policy(server.policy),
         "session": _session_spec(server.session),
         "tools": [_tool(tool) for tool in server.tools],
-        "grants": [_grant(server, g) for g in sorted(grants, key=_key) if belongs(server, g)],
-        "sessions": [_session(server, s) for s in sorted(sessions, key=_key) if belongs(server, s)],
     }
-    document = {name: value for name, value in document.items() if value or name == "session"}
-    document["revision"] = compatible_revision(document)
-    document["content_digest"] = content_digest(document)
-    return document
+    return {name: value for name, value in head.items() if value or name == "session"}
+
+
+def render_binding(server: MCPServer, item: MCPAccessGrant | MCPAgentSession) -> dict[str, Any]:
+    """One grant or session, as it stands in the server's document.
+
+    Raises:
+        Invalid: it cannot be rendered for this server.
+    """
+    if isinstance(item, MCPAccessGrant):
+        return _grant(server, item)
+    return _session(server, item)
 
 
 def _auth(auth: Auth) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A compiled policy that takes changes: one grant among a hundred thousand costs milliseconds."""
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,67 +10,93 @@ from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
 from extauthz.core.policy import Grant, Policy, Session, SubjectGrants, SubjectKey, order
-from extauthz.core.revision import combine_sorted, object_digest
+from extauthz.core.revision import SortedDigests, combine_sorted, object_digest
 
-_DIGEST_BYTES = 32
 _KINDS = ("grant", "session")
-_Key = tuple[str, str, str]  # kind, namespace, name
+_BESIDE = frozenset({"grants", "sessions", "content_digest", "revision"})
+ObjectKey = tuple[str, str, str]
+"""kind (`grant`, `session`), namespace, name"""
 
 
-class _Sorted(Sequence[bytes]):
-    """Digests in order, joined: a hundred thousand are hashed in a millisecond or two."""
+def rest_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document holds beside grants and sessions, and the digests of all of it."""
+    return {name: value for name, value in document.items() if name not in _BESIDE}
 
-    def __init__(self, digests: Iterable[bytes]) -> None:
-        self.joined = bytearray(b"".join(sorted(digests)))
 
-    def __len__(self) -> int:
-        return len(self.joined) // _DIGEST_BYTES
+def digests_of(document: Mapping[str, Any], namespace: str) -> dict[ObjectKey, bytes]:
+    """The digests of a document's grants and sessions; `namespace`: of their server."""
+    found: dict[ObjectKey, bytes] = {}
+    for kind in _KINDS:
+        for value in document.get(f"{kind}s") or ():
+            ref = reference(Fields(value), namespace)
+            found[kind, ref.namespace, ref.name] = object_digest(kind, value)
+    return found
 
-    def __getitem__(self, index: Any) -> Any:
-        return bytes(self.joined[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES])
 
-    def add(self, digest: bytes) -> None:
-        place = bisect_left(self, digest) * _DIGEST_BYTES
-        self.joined[place:place] = digest
-
-    def remove(self, digest: bytes) -> None:
-        place = bisect_left(self, digest) * _DIGEST_BYTES
-        del self.joined[place : place + _DIGEST_BYTES]
+def subjects_of(
+    index: Iterable[tuple[SubjectKey, SubjectGrants]],
+) -> dict[tuple[str, str], SubjectKey]:
+    """Who each grant is for, by namespace and name."""
+    return {order(grant): subject for subject, found in index for grant in found.grants}
 
 
 class Revised:
     """A policy, and what is needed to change it.
 
     Args:
-        document: a policy document; it is not kept.
+        policy: compiled.
+        rest: the members of its document, without grants and sessions.
+        digests: those of its grants and sessions; kept, and changed.
+        joined: the same, sorted and joined, where that has been done.
+        subjects: who each grant is for, by namespace and name; likewise.
 
     Attributes:
         policy: after the last change; each is a value of its own.
-
-    Raises:
-        Invalid: as `compile_document`.
     """
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.policy = compile_document(document)
-        self._rest = {name: value for name, value in document.items() if name[:-1] not in _KINDS}
-        self._digests = self._digests_of(document)
-        self._sorted = _Sorted(self._digests.values())
-        self._subjects: dict[tuple[str, str], SubjectKey] = {
-            order(grant): subject
-            for subject, found in self.policy.grants.items()
-            for grant in found.grants
-        }
+    def __init__(
+        self,
+        policy: Policy,
+        rest: Mapping[str, Any],
+        digests: dict[ObjectKey, bytes],
+        joined: bytes = b"",
+        subjects: dict[tuple[str, str], SubjectKey] | None = None,
+    ) -> None:
+        self.policy, self.rest, self.digests = policy, rest, digests
+        self._sorted = SortedDigests(() if joined else digests.values())
+        self._sorted.joined += joined
+        self._subjects = subjects_of(policy.grants.items()) if subjects is None else subjects
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Revised":
+        """Compile a document; it is not kept.
+
+        Raises:
+            Invalid: as `compile_document`.
+        """
+        policy = compile_document(document)
+        return cls(policy, rest_of(document), digests_of(document, policy.facts.namespace))
+
+    @property
+    def joined(self) -> bytes:
+        """The digests, sorted and joined."""
+        return bytes(self._sorted.joined)
 
     def change(
         self,
         *,
+        head: Mapping[str, Any] | None = None,
         grants: Iterable[Mapping[str, Any]] = (),
         sessions: Iterable[Mapping[str, Any]] = (),
         gone_grants: Iterable[ObjectRef] = (),
         gone_sessions: Iterable[ObjectRef] = (),
+        revision: str = "",
     ) -> Policy:
         """Put or replace grants and sessions, as rendered; take others away.
+
+        Args:
+            head: what the document holds beside them from now on; None: the same.
+            revision: what the changed document must have; empty: any.
 
         Returns:
             What compiling the changed document would give.
@@ -85,26 +110,59 @@ class Revised:
             compile_grants(root, namespace),
             compile_sessions(root, namespace),
         )
-        digests = self._digests_of(put)
-        gone: set[_Key] = {("grant", ref.namespace, ref.name) for ref in gone_grants}
+        policy, rest = self._head(head)
+        digests = digests_of(put, namespace)
+        gone: set[ObjectKey] = {("grant", ref.namespace, ref.name) for ref in gone_grants}
         gone |= {("session", ref.namespace, ref.name) for ref in gone_sessions}
         gone |= digests.keys()
         self._check_names(new_sessions, gone)
-        for key in gone & self._digests.keys():
-            self._sorted.remove(self._digests.pop(key))
-        for digest in digests.values():
-            self._sorted.add(digest)
-        self._digests |= digests
-        revision = combine_sorted(self._sorted.joined, self._rest)
+        found = self._swap(gone, digests, rest, revision)
+        self.rest = rest
         self.policy = replace(
-            self.policy,
-            facts=replace(self.policy.facts, revision=revision),
+            policy,
+            facts=replace(policy.facts, revision=found),
             grants=self._change_grants(new_grants, gone),
             sessions=self._change_sessions(new_sessions, gone),
         )
         return self.policy
 
-    def _check_names(self, new: Mapping[str, Session], gone: set[_Key]) -> None:
+    def _head(self, head: Mapping[str, Any] | None) -> tuple[Policy, Mapping[str, Any]]:
+        """The policy without grants and sessions of its own, and the members beside them."""
+        if head is None:
+            return self.policy, self.rest
+        rest = rest_of(head)
+        policy, before = compile_document(rest), self.policy.facts
+        if (policy.facts.namespace, policy.facts.server) != (before.namespace, before.server):
+            raise Invalid("$.server", "names another server", "send that one's whole document")
+        return policy, rest
+
+    def _swap(
+        self,
+        gone: Iterable[ObjectKey],
+        digests: Mapping[ObjectKey, bytes],
+        rest: Mapping[str, Any],
+        revision: str,
+    ) -> str:
+        """Change the digests; the revision that comes of it."""
+        lost = {key: self.digests[key] for key in gone if key in self.digests}
+        self._sort(lost, digests)
+        found = combine_sorted(self._sorted.joined, rest)
+        if revision and found != revision:
+            self._sort(digests, lost)
+            mend = "send the whole document"
+            raise Invalid("$", f"the change leads to `{found}`, not to `{revision}`", mend)
+        for key in lost:
+            del self.digests[key]
+        self.digests.update(digests)
+        return found
+
+    def _sort(self, lost: Mapping[ObjectKey, bytes], new: Mapping[ObjectKey, bytes]) -> None:
+        for digest in lost.values():
+            self._sorted.remove(digest)
+        for digest in new.values():
+            self._sorted.add(digest)
+
+    def _check_names(self, new: Mapping[str, Session], gone: set[ObjectKey]) -> None:
         """Refuse a session that would stand in the place of another one."""
         for name, session in new.items():
             known = self.policy.sessions.get(name)
@@ -113,16 +171,8 @@ class Revised:
             if ("session", known.ref.namespace, known.ref.name) not in gone:
                 raise Invalid("$.sessions", f"second session `{name}`", "keep one of them")
 
-    def _digests_of(self, document: Mapping[str, Any]) -> dict[_Key, bytes]:
-        found: dict[_Key, bytes] = {}
-        for kind in _KINDS:
-            for value in document.get(f"{kind}s") or ():
-                ref = reference(Fields(value), self.policy.facts.namespace)
-                found[kind, ref.namespace, ref.name] = object_digest(kind, value)
-        return found
-
     def _change_grants(
-        self, new: Mapping[SubjectKey, SubjectGrants], gone: Iterable[_Key]
+        self, new: Mapping[SubjectKey, SubjectGrants], gone: Iterable[ObjectKey]
     ) -> dict[SubjectKey, SubjectGrants]:
         changed: dict[SubjectKey, list[Grant]] = {}
         index = dict(self.policy.grants)
@@ -147,7 +197,9 @@ class Revised:
                 index.pop(subject, None)
         return index
 
-    def _change_sessions(self, new: Mapping[str, Session], gone: set[_Key]) -> dict[str, Session]:
+    def _change_sessions(
+        self, new: Mapping[str, Session], gone: set[ObjectKey]
+    ) -> dict[str, Session]:
         lost = {key for key in gone if key[0] == "session"}
         index = dict(self.policy.sessions)
         for _, namespace, name in lost:

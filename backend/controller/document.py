@@ -1,0 +1,143 @@
+"""One server's document with its latest changes, and what leads from an older revision to it."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from backend.controller.governed import Delta
+from extauthz.core.canonical import canonical, digest
+from extauthz.core.governance import Key
+from extauthz.core.revision import SortedDigests, head_digest, object_digest
+
+MOST_REMEMBERED: Final = 20_000  # changed objects, for sidecars that come back
+_ONE_BY_ONE: Final = 1_000  # changes; of more, all digests are sorted anew
+_PARTS: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a follower is sent.
+
+    Args:
+        revision: of the document after it.
+        base: of the document that it changes; empty: it starts from nothing.
+        head: JSON; empty where it stays.
+        grants, sessions: JSON, one object each.
+        removed: keys of grants and sessions.
+    """
+
+    revision: str
+    base: str
+    head: bytes = b""
+    grants: tuple[bytes, ...] = ()
+    sessions: tuple[bytes, ...] = ()
+    removed: tuple[Key, ...] = ()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it starts from nothing."""
+        return not self.base
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change. Args: before: the revision that it left."""
+
+    before: str
+    keys: tuple[Key, ...]
+    has_head: bool
+
+
+class LiveDocument:
+    """A document that takes changes: one grant among a hundred thousand costs milliseconds.
+
+    Args:
+        most_remembered: changed objects that are remembered, for increments.
+
+    Attributes:
+        revision: of its content; empty before there is a head.
+        serial: counts its changes; of two, the later one has the larger.
+    """
+
+    def __init__(self, most_remembered: int = MOST_REMEMBERED) -> None:
+        self.revision, self.serial = "", 0
+        self._head, self._head_digest = b"", b""
+        self._objects: dict[Key, bytes] = {}
+        self._digests: dict[Key, bytes] = {}
+        self._sorted = SortedDigests()
+        self._steps: deque[_Step] = deque()
+        self._first = 0  # number of the first step that is remembered
+        self._left: dict[str, int] = {}  # revision to the last step that left it
+        self._remembered, self._most = 0, most_remembered
+
+    def apply(self, delta: Delta) -> bool:
+        """Change it; False where nothing changed."""
+        keys = self._change_objects(delta)
+        has_head = False
+        if delta.head is not None and (new := head_digest(delta.head)) != self._head_digest:
+            self._head, self._head_digest, has_head = canonical(delta.head), new, True
+        if not (keys or has_head) or not self._head:
+            return False
+        before, self.revision = self.revision, digest(self._sorted.joined, self._head_digest)
+        self.serial += 1
+        if before:
+            self._remember(_Step(before, keys, has_head))
+        return True
+
+    def since(self, revision: str) -> Update:
+        """What leads there from `revision`: nothing, an increment, or all of it."""
+        if revision == self.revision:
+            return Update(self.revision, self.revision)
+        number = self._left.get(revision)
+        if number is None:
+            return self.full()
+        keys: set[Key] = set()
+        has_head = False
+        for place in range(number - self._first, len(self._steps)):
+            keys.update(self._steps[place].keys)
+            has_head |= self._steps[place].has_head
+        return self._update(revision, keys, self._head if has_head else b"")
+
+    def full(self) -> Update:
+        """All of it."""
+        return self._update("", self._objects.keys(), self._head)
+
+    def _update(self, base: str, keys: Iterable[Key], head: bytes) -> Update:
+        there = [key for key in keys if key in self._objects]
+        gone = [key for key in keys if key not in self._objects]
+        grants, sessions = (
+            tuple(self._objects[key] for key in there if key.kind == kind) for kind in _PARTS
+        )
+        return Update(self.revision, base, head, grants, sessions, tuple(gone))
+
+    def _change_objects(self, delta: Delta) -> tuple[Key, ...]:
+        """Those that really changed."""
+        digests = {key: object_digest(_PARTS[key.kind], value) for key, value in delta.put.items()}
+        changed = [key for key, new in digests.items() if self._digests.get(key) != new]
+        gone = [key for key in delta.gone if key in self._digests]
+        one_by_one = len(changed) + len(gone) <= _ONE_BY_ONE
+        for key in (*changed, *gone):
+            if (old := self._digests.pop(key, None)) and one_by_one:
+                self._sorted.remove(old)
+            if key in digests:
+                self._digests[key] = digests[key]
+                self._objects[key] = canonical(delta.put[key])
+                if one_by_one:
+                    self._sorted.add(digests[key])
+            else:
+                del self._objects[key]
+        if not one_by_one:
+            self._sorted = SortedDigests(self._digests.values())
+        return (*changed, *gone)
+
+    def _remember(self, step: _Step) -> None:
+        self._left[step.before] = self._first + len(self._steps)
+        self._steps.append(step)
+        self._remembered += 1 + len(step.keys)
+        while self._remembered > self._most:
+            oldest = self._steps.popleft()
+            if self._left.get(oldest.before) == self._first:
+                del self._left[oldest.before]
+            self._first += 1
+            self._remembered -= 1 + len(oldest.keys)

@@ -1,0 +1,108 @@
+"""The custom resources as they stand, and what a change of one does to which document. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Invalid
+from extauthz.core.governance import Key
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.core.render import belongs, render_binding, render_head
+
+Binding = MCPAccessGrant | MCPAgentSession
+Rendered = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is to change in one server's document.
+
+    Args:
+        server: whose.
+        head: the members beside grants and sessions; None where they stay.
+        put: grants and sessions that are there now, as rendered; they may be there already.
+        gone: those that are not.
+    """
+
+    server: ObjectRef
+    head: Rendered | None = None
+    put: Mapping[Key, Rendered] = field(default_factory=dict)
+    gone: frozenset[Key] = frozenset()
+
+
+class Governed:
+    """All servers with their grants and sessions.
+
+    Args:
+        cluster: its name; may be empty.
+
+    Attributes:
+        servers: by namespace and name, each as it last could be read.
+        faults: why a grant or session cannot be rendered for its server.
+    """
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self.servers: dict[ObjectRef, MCPServer] = {}
+        self.bindings: dict[Key, Binding] = {}
+        self.faults: dict[Key, Invalid] = {}
+        self._named: dict[ObjectRef, set[Key]] = {}  # by the server that they name
+
+    def of_server(self, server: ObjectRef) -> Iterator[Key]:
+        """The grants and sessions that name it, counting or not."""
+        return iter(self._named.get(server, ()))
+
+    def put_server(self, server: MCPServer, generated_at: str) -> Delta:
+        """Take a server as it is now."""
+        ref = ObjectRef(server.namespace, server.name)
+        before = self.servers.get(ref)
+        self.servers[ref] = server
+        head = render_head(server, generated_at=generated_at, cluster=self._cluster)
+        if before is not None and _rules_of_rendering(before) == _rules_of_rendering(server):
+            return Delta(ref, head)
+        return self._delta(ref, head, self._named.get(ref, set()))
+
+    def remove_server(self, ref: ObjectRef) -> None:
+        """It is there no more; its grants and sessions wait for it."""
+        self.servers.pop(ref, None)
+
+    def put(self, key: Key, binding: Binding | None) -> list[Delta]:
+        """Take a grant or session as it is now; None where there is none that can be read."""
+        before = self.bindings.pop(key, None)
+        self.faults.pop(key, None)
+        if before is not None:
+            self._named[before.server].discard(key)
+        if binding is not None:
+            self.bindings[key] = binding
+            self._named.setdefault(binding.server, set()).add(key)
+        touched = {each.server for each in (before, binding) if each is not None}
+        known = (ref for ref in touched if ref in self.servers)
+        return [self._delta(ref, None, {key}) for ref in sorted(known, key=str)]
+
+    def counts(self, key: Key) -> bool:
+        """Whether it stands in a document."""
+        binding = self.bindings.get(key)
+        server = self.servers.get(binding.server) if binding else None
+        return bool(server and binding and belongs(server, binding) and key not in self.faults)
+
+    def _delta(self, ref: ObjectRef, head: Rendered | None, keys: set[Key]) -> Delta:
+        server = self.servers[ref]
+        put: dict[Key, Rendered] = {}
+        for key in keys:
+            binding = self.bindings.get(key)
+            if binding is None or not belongs(server, binding):
+                continue
+            self.faults.pop(key, None)
+            try:
+                put[key] = render_binding(server, binding)
+            except Invalid as error:
+                self.faults[key] = error
+        return Delta(ref, head, put, frozenset(keys - put.keys()))
+
+
+def _rules_of_rendering(server: MCPServer) -> object:
+    """What of a server decides how its grants and sessions are rendered."""
+    session = server.session
+    lifetime = session.max_lifetime if session.enforce_max_lifetime else None
+    return server.team_id, server.policy.allowed_namespaces, lifetime
