@@ -17,6 +17,7 @@ from backend.adapters.yaml_text import new_text
 from backend.ports.access_store import Binding, Edited, R, Stored
 from extauthz.core import accessdir, accessreader
 from extauthz.core.accessreader import AccessReader
+from extauthz.core.admission import check_write
 from extauthz.core.canonical import canonical, digest
 from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
 from extauthz.core.governance import Key
@@ -134,6 +135,8 @@ class DirectoryStore:
         new = self._finished(change(old), old, key)
         if new == old:
             return Edited(before, before)
+        if new is not None:
+            check_write(old, new)
         return Edited(before, self._write(kind, file, key, old, new, before_write))
 
     def _finished(self, new: Binding | None, old: Binding | None, key: Key) -> Binding | None:

@@ -12,7 +12,6 @@ from extauthz.core.errors import Invalid
 from extauthz.core.governance import Key
 from extauthz.core.manifests import Manifest, Placed, read_manifest
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, Resource
-from extauthz.core.resources import parse_object
 from extauthz.core.writing import to_object
 
 _FILE_NAMES: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
@@ -79,10 +78,8 @@ def checked(raw: bytes, key: Key, new: Resource | None, file: File | None, place
         place: for the error.
 
     Raises:
-        Invalid: the object does not validate, or the file is not what it should be.
+        Invalid: the file is not what it should be.
     """
-    if new is not None:
-        parse_object(to_object(new))
     manifest = read_manifest(raw, place)
     found = [placed for placed in manifest.objects if key_of(placed.resource) == key]
     before = [p for p in file.manifest.objects if key_of(p.resource) == key] if file else []

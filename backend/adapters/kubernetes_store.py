@@ -100,7 +100,6 @@ class KubernetesStore:
             if new == old:
                 return Edited(before, before)
             if new is not None:
-                parse_object(to_object(new))
                 check_write(old, new)
             try:
                 self._write(kind, key, raw, old, new, rehearsed=True)

@@ -11,6 +11,7 @@ from backend.api.refusals import bad_body, precondition_failed
 from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Binding, Edited, Stored
 from backend.ports.change_log import ChangeLog
+from extauthz.core.admission import check_write
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound
 from extauthz.core.findings import findings, foreign, unknown_server
@@ -105,6 +106,8 @@ class Governance:
             raise _moved("it was changed meanwhile, or is gone")
         before = stored.resource if stored else None
         after = _born(wanted.changed(before), before, now)
+        if after is not None and after != before:
+            check_write(before, after)
         effect = self._effects.of(before, after, now, wanted.by.namespaces)
         created_at = stored.created_at if stored else format_instant(now.timestamp())
         version = stored.version if stored and before == after else ""
@@ -159,8 +162,9 @@ def _told(servers: Servers, item: Binding, by: Principal) -> Servers:
 def _tightens(
     wanted: Wanted[Binding], before: Binding | None, after: Binding | None, now: datetime
 ) -> bool:
+    born = _born(after, before, now)  # a session's end may count from its creation
     try:
-        return only_tightens(before, after, wanted.servers, now.timestamp())
+        return only_tightens(before, born, wanted.servers, now.timestamp())
     except Invalid as error:
         raise bad_body(in_body(error.field), error.problem, error.mend) from error
 

@@ -12,6 +12,7 @@ from backend.cli.console import printable, stderr
 from backend.cli.objects import Binding, Done, Kind, Which, Wire
 from backend.cli.wire import to_wire
 from backend.ports.access_store import AccessStore
+from extauthz.core.admission import check_write
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound
 from extauthz.core.findings import findings, foreign, unknown_server
@@ -69,7 +70,11 @@ class DirectoryObjects:
 
     def _change(self, kind: Kind, namespace: str, name: str, change: Change, is_dry: bool) -> Done:
         if is_dry:
-            return self._done(change(self._current(kind, namespace, name)), "")
+            before = self._current(kind, namespace, name)
+            after = change(before)
+            if after is not None and after != before:
+                check_write(before, after)
+            return self._done(after, "")
         # Nothing is recorded here: the backend that owns the store watches the folder.
         edited = self._store.edit(
             kind.resource, namespace, name, change, before_write=lambda _old, _new: None

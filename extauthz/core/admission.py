@@ -7,12 +7,14 @@ from typing import TypeVar
 
 from extauthz.core import rules
 from extauthz.core.model import TRUST_LEVELS, MCPAccessGrant, MCPAgentSession
+from extauthz.core.resources import parse_object
+from extauthz.core.writing import to_object
 
 Binding = TypeVar("Binding", MCPAccessGrant, MCPAgentSession)
 
 
 def check_write(before: Binding | None, after: Binding) -> None:
-    """Refuse a change that makes another thing of an object, and rules that cannot work.
+    """Refuse what cannot be read, a change of what an object is about, and rules that cannot work.
 
     Args:
         before: None for a new object.
@@ -20,6 +22,7 @@ def check_write(before: Binding | None, after: Binding) -> None:
     Raises:
         Invalid: with the field's path and the mend.
     """
+    parse_object(to_object(after))
     if before is not None and before.server != after.server:
         raise rules.SERVER_STAYS.refusal("spec.serverRef")
     if isinstance(after, MCPAgentSession):

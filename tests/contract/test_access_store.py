@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -306,6 +307,38 @@ def test_what_would_not_validate_is_not_written(access: AccessStore) -> None:
             edit(access, lambda _, broken=broken: broken, "new.1")
         with pytest.raises(Invalid):
             edit(access, lambda _, broken=broken: replace(broken, name="ops"))
+    assert all_of(access) == there
+
+
+def test_an_object_stays_what_it_is_about(access: AccessStore) -> None:
+    """Another server, another subject of a session: create another object; nothing is recorded."""
+    there, told = all_of(access), list[object]()
+    elsewhere = ObjectRef("mcp-servers", "other")
+
+    def record(_old: object, new: object) -> None:
+        told.append(new)
+
+    moves: list[tuple[type[Any], Callable[[Any], Any], str]] = [
+        (MCPAccessGrant, lambda g: replace(g, server=elsewhere), "serverRef"),
+        (MCPAgentSession, lambda s: replace(s, server=elsewhere), "serverRef"),
+        (MCPAgentSession, lambda s: replace(s, subject=Subject(agent_id="thief")), "subject"),
+    ]
+    for kind, move, field in moves:
+        name = "ops" if kind is MCPAccessGrant else "s1"
+        with pytest.raises(Invalid, match=rf"spec\.{field}.*create another"):
+            access.edit(kind, "mcp-servers", name, move, before_write=record)
+    edit(access, lambda g: g and replace(g, subject=Subject(agent_id="other")))  # a grant's may
+    assert told == []
+    assert len(all_of(access)) == len(there)
+
+
+def test_a_trust_that_is_never_reached_is_not_written(access: AccessStore) -> None:
+    """Of a new grant, and of one whose bounds change."""
+    broken = replace(NEW, max_trust="low", tool_rules=(ToolRule("pay", "allow", "high"),))
+    there = all_of(access)
+    for name in ("new.1", "ops"):
+        with pytest.raises(Invalid, match=r"never allows `pay`.*raise maxTrust"):
+            edit(access, lambda _, name=name: replace(broken, name=name), name)
     assert all_of(access) == there
 
 

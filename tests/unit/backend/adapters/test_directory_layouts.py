@@ -66,7 +66,7 @@ spec:
     name: a
   -   # c
     name: b
-    requiredTrust: high
+    requiredTrust: low
 """,
     "dashfirst": """\
 HEAD
@@ -76,7 +76,7 @@ spec:
   subject:
     agentID: a
   toolRules:
-  - requiredTrust: high
+  - requiredTrust: low
     name: a
   - decision: deny
     name: b
