@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import uvloop
 
 from backend import logs, wiring
 from backend.lifecycle import stop_on_signals
@@ -28,7 +29,7 @@ def main(target: str, print_config: bool) -> None:
             click.echo("\n".join(config.changed(settings)))
             return
         logs.configure(settings.log_level)
-        asyncio.run(_run(settings, target))
+        uvloop.run(_run(settings, target))
     except* SentinelError as errors:
         for error in _leaves(errors):
             click.echo(f"error: {error}", err=True)
