@@ -11,6 +11,8 @@ _INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
+_FIRST = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST = datetime.max.replace(tzinfo=UTC, microsecond=999_000).timestamp()
 _MOST_CHARACTERS = 64  # what is read is remembered, and strangers may send megabytes
 _DURATION = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?", re.ASCII)
 
@@ -42,18 +44,21 @@ def _instant(text: str) -> float | None:
 
 
 def format_instant(seconds: float) -> str:
-    """Write seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
-    whole, thousandths = divmod(int(seconds * 1000), 1000)
+    """Write seconds since the epoch as RFC 3339 in UTC, to the millisecond.
+
+    What lies outside of the years 1 to 9999 becomes their first or last moment.
+    """
+    whole, thousandths = divmod(int(min(max(seconds, _FIRST), _LAST) * 1000), 1000)
     return f"{_to_the_second(whole)}.{thousandths:03}Z"
 
 
 @lru_cache(maxsize=64)  # what is written down together happened together
 def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def parse_duration(text: str, field: str) -> float:
-    """Read a duration like `24h`, `1h30m` or `90s` as seconds.
+    """Read a duration like `24h`, `1h30m` or `90s` as seconds; of one that is too long, infinity.
 
     Raises:
         Invalid: naming `field`, where it is anything else.
@@ -62,7 +67,7 @@ def parse_duration(text: str, field: str) -> float:
     if not text or match is None:
         raise DURATION.refusal(field, text)
     hours, minutes, seconds = match.group("h", "m", "s")
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+    return float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds or 0)
 
 
 def parse_moment(text: str, field: str, now: float) -> float:

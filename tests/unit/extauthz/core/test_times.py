@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from extauthz.core.errors import Invalid
-from extauthz.core.times import parse_instant, parse_moment
+from extauthz.core.times import format_instant, parse_duration, parse_instant, parse_moment
 
 NOW = 1_800_000_000.0
 
@@ -41,3 +41,19 @@ def test_what_is_too_long_is_not_remembered() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (parse_instant("0001-01-01T00:00:00+14:00", ""), "0001-01-01T00:00:00.000Z"),
+        (parse_instant("0999-02-03T04:05:06Z", ""), "0999-02-03T04:05:06.000Z"),
+        (parse_instant("9999-12-31T23:59:59-14:00", ""), "9999-12-31T23:59:59.999Z"),
+        (parse_duration("9" * 400 + "h", ""), "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_every_instant_is_written(seconds: float, written: str) -> None:
+    """Those of which UTC has no year as the first or last one there is."""
+    assert format_instant(seconds) == written
+    assert format_instant(parse_instant(written, "")) == written
