@@ -31,6 +31,8 @@ def parse_rule(line: str, field: str) -> ToolRule:
     Raises:
         Invalid: naming `field`.
     """
+    if len(line.splitlines()) > 1:
+        raise Invalid(field, "has several lines", "write one rule in each item")
     tool, *said = line.rsplit(":", 2)
     if len(said) == 2 and said[1] in DECISIONS:
         tool, said = f"{tool}:{said[0]}", said[1:]

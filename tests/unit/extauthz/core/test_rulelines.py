@@ -48,3 +48,10 @@ def test_a_wrong_line_is_named(text: str, said: str) -> None:
     with pytest.raises(Invalid) as failed:
         parse_rules(text, "toolRules")
     assert str(failed.value).startswith(said)
+
+
+@pytest.mark.parametrize("line", ["a:deny\nb:allow", "a:deny\r\nb:allow", "a:deny\u2028b:allow"])
+def test_one_rule_has_one_line(line: str) -> None:
+    """Else the first one would be taken for a part of the second one's tool."""
+    with pytest.raises(Invalid, match=r"toolRules\[0\]: has several lines; write one rule in each"):
+        parse_rule(line, "toolRules[0]")
