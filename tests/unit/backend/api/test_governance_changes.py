@@ -28,6 +28,7 @@ from tests.unit.backend.api.conftest import NewApp
 
 ADMIN, ADA = {"x-api-key": "admin"}, {"x-api-key": "team-a"}
 GRANTS = "/api/runtime/grants"
+SESSIONS = "/api/runtime/sessions"
 SHOP = """
 apiVersion: mcpruntime.org/v1alpha1
 kind: MCPServer
@@ -147,6 +148,20 @@ def test_while_the_log_is_away_rights_are_taken_and_not_given(trail: Trail) -> N
     assert trail.ask("POST", GRANTS, GRANT | {"name": "i"})[0] == 200
     told = [(each["name"], each["action"]) for each in trail.told()]
     assert told == [("g", "changed"), ("h", "changed"), ("g", "deleted"), ("i", "created")]
+
+
+def test_a_session_is_made_where_its_lifetime_is_enforced(trail: Trail) -> None:
+    """Its end counts from the creation that it gets now, or got then."""
+    (trail.folder / "shop.yaml").write_text(
+        SHOP.replace("spec: {", "spec: {session: {enforceMaxLifetime: true, maxLifetime: 2h}, ")
+    )
+    one = f"{SESSIONS}/team-a/s"
+    assert trail.ask("POST", SESSIONS, SESSION)[0] == 200
+    assert trail.ask("POST", SESSIONS, SESSION | {"consentedTrust": "high"})[0] == 200
+    trail.is_away = True
+    assert trail.ask("PATCH", one, {"expiresAt": "0001-01-01T00:00:00+14:00"})[0] == 200
+    assert trail.ask("PATCH", one, {"expiresAt": None})[0] == 503
+    assert trail.ask("PATCH", one, {"revoked": True})[0] == 200
 
 
 def test_what_cannot_be_written_is_told_to_the_caller(trail: Trail) -> None:
