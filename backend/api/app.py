@@ -97,6 +97,7 @@ def create_app(
     _add_authentication(app, verifier, groups)
     _add_errors(app)
     _add_measuring(app, metrics)
+    _add_caution(app)
     return app
 
 
@@ -180,4 +181,14 @@ def _add_measuring(app: Flask, metrics: ApiMetrics) -> None:
         metrics.requests.labels(method, route, str(response.status_code)).inc()
         if "began" in g:
             metrics.seconds.labels(route).observe(time.perf_counter() - g.began)
+        return response
+
+
+def _add_caution(app: Flask) -> None:
+    """Answers name people and what they may do: nobody keeps them, or takes them for a page."""
+
+    @app.after_request
+    def guarded(response: Response) -> Response:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return response

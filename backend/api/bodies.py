@@ -54,7 +54,7 @@ def _explained(said: str, kind: Any) -> Exception:
     match = _WHERE.match(said)
     problem, path = (match["problem"], match["path"] or "") if match else (said, "")
     if unknown := _UNKNOWN.fullmatch(problem):
-        name, known = unknown["name"], frozenset(_names(kind))
+        name, known = unknown["name"], frozenset(_names(kind, path))
         near = nearest(name, known)
         mend = f"did you mean `{near}`?" if near else f"known: {', '.join(sorted(known))}"
         return bad_body(_joined(path, name), "is not a known field", mend)
@@ -67,17 +67,26 @@ def _joined(path: str, name: str) -> str:
     return f"{path}.{name[:64]}" if path else name[:64]
 
 
-def _names(kind: Any) -> Iterator[str]:
-    """Members of a struct and of those within it."""
-    pending, seen = [msgspec.inspect.type_info(kind)], set[Any]()
-    while pending:
-        found = pending.pop()
-        if isinstance(found, msgspec.inspect.UnionType):
-            pending += found.types
-        elif isinstance(found, msgspec.inspect.StructType) and found.cls not in seen:
-            seen.add(found.cls)
-            for member in found.fields:
-                yield member.encode_name
-                pending.append(member.type)
-        elif isinstance(found, msgspec.inspect.ListType):
-            pending.append(found.item_type)
+def _names(kind: Any, path: str) -> Iterator[str]:
+    """Members of the struct at a path, such as `toolRules[0]`."""
+    found = list(_structs(msgspec.inspect.type_info(kind)))
+    for step in filter(None, path.split(".")):
+        members = [member for each in found for member in each.fields]
+        found = [
+            inner
+            for member in members
+            if member.encode_name == step.partition("[")[0]
+            for inner in _structs(member.type)
+        ]
+    return (member.encode_name for each in found for member in each.fields)
+
+
+def _structs(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.StructType]:
+    """Those that a value may be, or an item of it."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        yield kind
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _structs(each)
+    elif isinstance(kind, msgspec.inspect.ListType):
+        yield from _structs(kind.item_type)

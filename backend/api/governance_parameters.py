@@ -68,9 +68,10 @@ NAME: Final = _path("name", "Name of the object.")
 DRY_RUN: Final[Parameter[bool]] = Parameter(
     "dryRun",
     _flag,
-    {"type": "string", "enum": ["true", "false", ""]},
+    {"type": "string", "enum": ["true", "false"]},
     "`true`: change nothing, and tell which calls of the last 24 h would be decided differently.",
     False,
+    may_be_blank=False,
 )
 IF_MATCH: Final[Parameter[str]] = Parameter(
     "If-Match",
@@ -79,12 +80,14 @@ IF_MATCH: Final[Parameter[str]] = Parameter(
     "`ETag` of the object that is to be changed; 412 where it is another one by now.",
     "",
     place=Place.HEADER,
+    may_be_blank=False,
 )
 IF_NONE_MATCH: Final[Parameter[bool]] = Parameter(
     "If-None-Match",
     _anew,
-    {"type": "string", "enum": ["*", ""]},
+    {"type": "string", "enum": ["*"]},
     "`*`: make it, replace nothing; 412 where it is there already.",
     False,
     place=Place.HEADER,
+    may_be_blank=False,
 )

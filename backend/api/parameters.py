@@ -40,6 +40,8 @@ class Parameter(Generic[T]):
         default: its value where it is not given.
         aliases: other names that existing tools give it; the name itself comes first.
         exact: white space around it counts; else it is taken off before it is read.
+        may_be_blank: False where a blank one is refused: who leaves it blank by mistake must
+            not get what nobody asked for.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Parameter(Generic[T]):
     place: Place = Place.QUERY
     aliases: tuple[str, ...] = ()
     exact: bool = False
+    may_be_blank: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,6 +95,8 @@ def read(
     values = {}
     for each in parameters:
         texts = {Place.QUERY: query, Place.PATH: path, Place.HEADER: headers or {}}[each.place]
+        if not (each.may_be_blank or texts.get(each.name, "not given").strip()):
+            raise bad_parameter(each.name, "is blank", "give it a value, or leave it out")
         given = [told for name in each.names if (told := texts.get(name, "")).strip()]
         if not each.exact:
             given = [told.strip() for told in given]

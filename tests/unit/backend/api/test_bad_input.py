@@ -101,6 +101,50 @@ BODIES: list[tuple[bytes, dict[str, str], int, str, str, str]] = [
 ]  # fmt: skip
 
 
+GRANT = "/api/runtime/grants/team-a/live"
+NESTED = [
+    ({"namespace": "team-b"}, "namespace", "known: allowedSideEffects, disabled, expiresAt"),
+    ({"name": "x"}, "name", "known: allowedSideEffects"),
+    ({"disabeld": True}, "disabeld", "did you mean `disabled`?"),
+    ({"subject": {"agent": "x"}}, "subject.agent", "did you mean `agentID`?"),
+    ({"toolRules": ["a:allow", {"nme": "x"}]}, "toolRules[1].nme", "did you mean `name`?"),
+    ({"serverRef": {"name": "x", "cluster": "y"}}, "serverRef.cluster", "known: name, namespace"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "mend"), NESTED)
+def test_members_that_are_not_known(client: FlaskClient, body: Any, field: str, mend: str) -> None:
+    """The mend names those that may stand in that very place."""
+    problem = problem_of(client.patch(GRANT, json=body, headers=ADMIN), 400, "invalid_body")
+    assert (problem["field"], problem["mend"][: len(mend)]) == (field, mend)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "field"),
+    [
+        ("?dryRun", {}, "dryRun"),
+        ("?dryRun=%20", {}, "dryRun"),
+        ("", {"If-Match": ""}, "If-Match"),
+        ("", {"If-None-Match": " "}, "If-None-Match"),
+    ],
+)
+def test_a_condition_that_is_left_blank(
+    client: FlaskClient, query: str, headers: dict[str, str], field: str
+) -> None:
+    """A script's variable that is empty must not make a change of what was to be a trial."""
+    answer = client.post(f"/api/runtime/grants{query}", json={}, headers=ADMIN | headers)
+    assert problem_of(answer, 400, "invalid_query_param")["field"] == field
+
+
+@pytest.mark.parametrize("path", ["/api/auth/me", "/api/runtime/grants", "/api/nothing", "/health"])
+def test_answers_are_not_kept_or_guessed_at(client: FlaskClient, path: str) -> None:
+    """Whatever they say."""
+    for headers in (ADMIN, {}):
+        answer = client.get(path, headers=headers)
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize(("body", "headers", "status", "kind", "field", "mend"), BODIES)
 def test_bodies(
     client: FlaskClient, body: bytes, headers: dict[str, str], status: int, kind: str, field: str,
