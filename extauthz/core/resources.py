@@ -39,7 +39,9 @@ from extauthz.core.shapes import within
 from extauthz.core.times import parse_duration
 from extauthz.core.urls import check_key_url
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
+_LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")  # RFC 1123 subdomain
+_MOST_IN_NAME = 253
 _HEADER = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 token; Envoy refuses underscores
 
 
@@ -69,7 +71,7 @@ def check_name(name: str, where: str) -> None:
     Raises:
         Invalid: at `where`.
     """
-    if not _NAME.fullmatch(name):
+    if len(name) > _MOST_IN_NAME or not _NAME.fullmatch(name):
         raise rules.KUBERNETES_NAME.refusal(where, name)
 
 

@@ -57,8 +57,8 @@ _MOST_COMPARED: Final = 100  # of 128 characters each, within what one rule may 
 NO_SPACE: Final = Rule("has white space around it", "remove it", "self == self.trim()")
 KUBERNETES_NAME: Final = Rule(
     "`{}` is not a Kubernetes name",
-    "use lower-case letters, digits, `-` and `.`, at most 253",
-    "self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$')",
+    "use lower-case letters and digits, `-` and `.` between them, at most 253",
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
     ("self",),
 )
 HEADER_NAME: Final = Rule(

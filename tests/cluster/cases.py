@@ -169,7 +169,7 @@ REFUSED = {
         server(policy={"allowedNamespaces": ["Team-A"]}),
         "spec.policy.allowedNamespaces[0]",
         "`Team-A` is not a Kubernetes name; "
-        "use lower-case letters, digits, `-` and `.`, at most 253",
+        "use lower-case letters and digits, `-` and `.` between them, at most 253",
     ),
     "an unknown trust": _shape(
         grant(maxTrust="hihg"),

@@ -152,6 +152,9 @@ def test_what_get_gives_post_takes(
 BAD = [
     # members, field, what the message says
     ({"name": "Bad_Name"}, "name", "is not a Kubernetes name"),
+    ({"name": "a..b"}, "name", "is not a Kubernetes name"),
+    ({"name": "a.-b"}, "name", "is not a Kubernetes name"),
+    ({"name": "a" * 254}, "name", "is not a Kubernetes name"),
     ({"namespace": "Bad"}, "namespace", "is not a Kubernetes name"),
     ({"subject": {}}, "subject", "set humanID, agentID or teamID"),
     ({"subject": {"agentID": ""}}, "subject", "names nobody"),
