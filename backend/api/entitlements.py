@@ -8,7 +8,14 @@ from typing import Final
 from flask import Response
 
 from backend.api.answers import json_response
-from backend.api.entitlements_view import (
+from backend.api.filters import reach
+from backend.api.parameters import Given, Parameter, count, moment, text
+from backend.api.policy import cluster_name
+from backend.api.refusals import bad_parameter
+from backend.api.routes import GOVERN, Answer, Call, Group, get
+from backend.auth.principal import Principal
+from backend.decision_forms import AskedServer
+from backend.entitlement_forms import (
     NamedCaller,
     UnusedAnswer,
     WhatCanAnswer,
@@ -17,18 +24,11 @@ from backend.api.entitlements_view import (
     what_can_of,
     who_can_answer,
 )
-from backend.api.explain_view import AskedServer
-from backend.api.filters import reach
-from backend.api.parameters import Given, Parameter, count, moment, text
-from backend.api.policy import cluster_name
-from backend.api.refusals import bad_parameter
-from backend.api.rendering import Bindings, rendered
-from backend.api.routes import GOVERN, Answer, Call, Group, get
-from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Stored
 from backend.ports.cluster import Cluster
 from backend.ports.event_store import EventStore
 from backend.queries import GrantUse
+from backend.rendering import Bindings, compiled
 from extauthz.core.decision import ObjectRef
 from extauthz.core.entitlements import what_can, who_can
 from extauthz.core.errors import Conflict, NotFound
@@ -146,12 +146,8 @@ def _policy(
 ) -> tuple[AskedServer, Policy]:
     """Raises: Conflict: its objects make no policy."""
     name = cluster_name(cluster, server)
-    found = rendered(server, bindings, name, now)
-    if found.policy is None:
-        where = f"`{server.namespace}/{server.name}`"
-        problem = f"the objects of {where} make no policy: {found.fault}"
-        raise Conflict(f"{problem}; see `sentinel policy check`")
-    return AskedServer(server.namespace, server.name, name), found.policy
+    asked = AskedServer(server.namespace, server.name, name)
+    return asked, compiled(server, bindings, name, now)
 
 
 def _servers(access: AccessStore, caller: Principal, given: Given) -> Sequence[MCPServer]:

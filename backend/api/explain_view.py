@@ -4,32 +4,10 @@ from typing import Any
 
 import msgspec
 
+from backend.decision_forms import AskedServer, Levels, Ref, WouldBe
 from extauthz.core.decision import Decision
 from extauthz.core.explain import Outcome, Step, told
 from extauthz.core.remedies import Remedy
-
-
-class Ref(msgspec.Struct, frozen=True):
-    """A namespaced object."""
-
-    namespace: str
-    name: str
-
-
-class Levels(msgspec.Struct, frozen=True):
-    """Trust levels that were compared; empty where that was not reached."""
-
-    required: str
-    admin: str
-    consented: str
-    effective: str
-
-
-class WouldBe(msgspec.Struct, frozen=True):
-    """What observe mode would have decided."""
-
-    effect: str
-    reason: str
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -51,14 +29,6 @@ class Decided(msgspec.Struct, frozen=True, omit_defaults=True):
     session: Ref | None
     explanation: list[Row]
     would: WouldBe | None = None
-
-
-class AskedServer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The governed MCP server."""
-
-    namespace: str
-    name: str
-    cluster: str = ""
 
 
 class AskedCall(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,15 +12,14 @@ from backend.api.explain_policy import Known, Match
 from backend.api.explain_recorded import Recorded
 from backend.api.explain_view import (
     AskedCall,
-    AskedServer,
     Explanation,
     PolicySaid,
     Repeated,
-    WouldBe,
     change_of,
     decided,
     failing,
 )
+from backend.decision_forms import AskedServer, WouldBe
 from backend.ports.access_store import AccessStore
 from backend.ports.event_store import EventStore
 from extauthz.core.decide import Snapshot

@@ -10,11 +10,11 @@ from msgspec import UNSET, UnsetType
 from backend.api.answers import json_response
 from backend.api.parameters import text
 from backend.api.refusals import bad_parameter
-from backend.api.rendering import Bindings, rendered
 from backend.api.routes import Answer, Call, Group, Needs, get
 from backend.auth.principal import Scope
 from backend.ports.access_store import AccessStore
 from backend.ports.cluster import Cluster
+from backend.rendering import Bindings, rendered
 from extauthz.core.errors import Conflict, Forbidden, Retryable
 from extauthz.core.model import DEFAULT_NAMESPACE, MCPServer
 

@@ -12,11 +12,11 @@ from flask import Response
 from backend.api.answers import json_response
 from backend.api.filters import reach
 from backend.api.parameters import Given, text
-from backend.api.rendering import Bindings, Rendered, rendered
 from backend.api.routes import Answer, Call, Group, get
 from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Stored
 from backend.ports.cluster import Cluster, ServerState, Status
+from backend.rendering import Bindings, Rendered, rendered
 from extauthz.core.errors import Retryable
 from extauthz.core.model import (
     DEFAULT_NAMESPACE,

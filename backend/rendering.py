@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.ports.access_store import AccessStore
 from extauthz.core.compile import compile_document
-from extauthz.core.errors import Invalid
+from extauthz.core.errors import Conflict, Invalid
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.policy import Policy
 from extauthz.core.render import render
@@ -70,3 +70,13 @@ def rendered(server: MCPServer, bindings: Bindings, cluster: str, now: datetime)
     except Invalid as error:
         return Rendered({}, str(error))
     return Rendered(document, policy=policy)
+
+
+def compiled(server: MCPServer, bindings: Bindings, cluster: str, now: datetime) -> Policy:
+    """The policy of a server. Raises: Conflict: its objects make none."""
+    found = rendered(server, bindings, cluster, now)
+    if found.policy is None:
+        where = f"`{server.namespace}/{server.name}`"
+        problem = f"the objects of {where} make no policy: {found.fault}"
+        raise Conflict(f"{problem}; see `sentinel policy check`")
+    return found.policy

@@ -1,8 +1,8 @@
-"""What the access tools say, as the api answers it."""
+"""What the access tools say, in JSON: who can call what, and what no call used."""
 
 import msgspec
 
-from backend.api.explain_view import AskedServer, Levels, Ref, WouldBe
+from backend.decision_forms import AskedServer, Levels, Ref, WouldBe
 from extauthz.core.decision import ObjectRef
 from extauthz.core.entitlements import Caller, ToolCall, WhatCan, WhoCan
 from extauthz.core.model import MCPAccessGrant, ToolRule
