@@ -10,7 +10,9 @@ from backend.queries import EventFilter
 from extauthz.core.errors import Forbidden
 
 NAMESPACE: Final = text("namespace", "Namespace of the MCP server.")
-TEAM: Final = text("team_id", "Team that owns the MCP server.")
+TEAM: Final = text(
+    "team_id", "Team that owns the MCP server; not the caller's, which no filter chooses by."
+)
 SERVER: Final = text("server", "MCP server.")
 DECISION: Final = text("decision", "`allow` or `deny`.")
 TOOL: Final = text("tool_name", "Tool that was called.")

@@ -48,7 +48,7 @@ class Answer:
 @click.option("--arguments", default="{}", metavar="JSON", help="The tool's arguments.")
 @click.option("--human", default="", help="Who calls: the human.")
 @click.option("--agent", default="", help="Who calls: the agent.")
-@click.option("--team", default="", help="Who calls: the team.")
+@click.option("--team", default="", help="Who calls: the team, not the server's owner.")
 @click.option("--session", default="", help="The session that it calls in.")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Another header.")
 @click.option("--url", default="", help="MCP server to call; default: the governed one.")

@@ -46,7 +46,7 @@ FILTERS = (
     ("--server", "server", "MCP server that was called."),
     ("--namespace", "namespace", "Its namespace."),
     ("--cluster", "cluster", "Its cluster."),
-    ("--team", "team_id", "Team that owns it."),
+    ("--owner-team", "team_id", "Team that owns it; not the caller's, which is no filter."),
     ("--human", "human_id", "Human on whose behalf calls were made."),
     ("--agent", "agent_id", "Agent that made them."),
     ("--session", "session_id", "Agent session."),

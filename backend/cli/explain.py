@@ -37,7 +37,7 @@ _WHO = (
 @click.option("--method", default="", help="Another method than tools/call.")
 @click.option("--human", default="", help="Human on whose behalf it is made.")
 @click.option("--agent", default="", help="Agent that makes it.")
-@click.option("--team", default="", help="The caller's team.")
+@click.option("--team", default="", help="The caller's team, not the server's owner.")
 @click.option("--session", default="", help="Session that it names.")
 @click.option("--server", default="", metavar="NS/NAME", help="Default: the only MCPServer.")
 @click.option(

@@ -163,3 +163,10 @@ def test_a_narrow_terminal_keeps_what_matters() -> None:
     assert "bot" in lines[1]
     assert "s-1" not in lines[1]
     assert "other" in lines[2]
+
+
+def test_the_two_teams_have_names_of_their_own() -> None:
+    """`--team` is the caller's everywhere; events are chosen by the owner's, `--owner-team`."""
+    offered = {option for option, _, _ in events.FILTERS}
+    assert "--team" not in offered
+    assert ("--owner-team", "team_id") in {each[:2] for each in events.FILTERS}
