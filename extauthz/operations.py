@@ -43,6 +43,7 @@ class Operations:
         counts: the emitter's; None while it does not run.
         registry: the metrics.
         keys: what tokens are verified by; None where nothing is to be told of them.
+        stream: what is told of the policy stream; None where there is none.
 
     Attributes:
         serving: set it while calls are decided, from the end of the start to the begin of the
@@ -56,9 +57,11 @@ class Operations:
         counts: Callable[[], Counts | None],
         registry: CollectorRegistry,
         keys: KeyRing[Any] | None = None,
+        *,
+        stream: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self._process, self._policies, self._counts = process, policies, counts
-        self._registry, self._keys = registry, keys
+        self._registry, self._keys, self._stream = registry, keys, stream
         self._runner: web.AppRunner | None = None
         self.serving = False
         self.port = 0
@@ -143,6 +146,7 @@ class Operations:
                 "confirmed_at": _instant(current.confirmed_at),
                 "changed_at": _instant(policies.changed_at),
             },
+            "stream": self._stream() if self._stream else None,
             "token_keys": self._keys.describe() if self._keys else None,
             "faults": [asdict(fault) | {"text": str(fault)} for fault in policies.faults],
             "reloads": {result.value: count for result, count in policies.reloads.items()},

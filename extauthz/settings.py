@@ -16,35 +16,22 @@ from extauthz.core.errors import Invalid
 from extauthz.emitter import EmitterOptions
 from extauthz.jwks import KeyOptions
 from extauthz.ports import CheckServer
+from extauthz.sources.stream.options import (
+    ADDRESS,
+    ALLOW_PLAINTEXT,
+    CA_FILE,
+    MAX_DOCUMENT,
+    MAX_MESSAGE,
+    TOKEN_FILE,
+    StreamOptions,
+    check_stream,
+    stream_address,
+)
 
 _EMITTER: Final = EmitterOptions(ingest_url="", spool_folder=Path())  # their defaults are ours
 _KEYS: Final = KeyOptions()
-UNIX: Final = "unix:"
-_MOST_SOCKET_PATH_BYTES: Final = 103  # what the kernel takes, less a suffix (nativeserver.py)
-
-
-def check_address(value: str) -> str:
-    """`unix:PATH`, or HOST:PORT with an IP address.
-
-    Raises:
-        Invalid: it is neither.
-    """
-    if value.startswith(UNIX):
-        path = value.removeprefix(UNIX)
-        if not path.lstrip("/"):
-            raise Invalid("", "names no socket file", "write it like unix:/run/check.sock")
-        if len(path.encode()) > _MOST_SOCKET_PATH_BYTES:
-            mend = "use a shorter path, or one relative to the working folder"
-            raise Invalid("", f"is longer than {_MOST_SOCKET_PATH_BYTES} bytes", mend)
-        return value
-    host, _, port = value.rpartition(":")
-    try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        config.whole(0, 65535)(port)
-    except (ValueError, Invalid):
-        mend = "write it like unix:/run/check.sock or 127.0.0.1:9001"
-        raise Invalid("", "is not an address", mend) from None
-    return value
+_STREAM: Final = StreamOptions(address="", server="", namespace="", gateway="", store=Path())
+LAST_GOOD_NAME: Final = "last-policy.db"  # in the spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +42,55 @@ class Settings:
         "POLICY_FILE",
         default=None,
         read=Path,
-        help="Policy document (policy.json) to run; this or ACCESS_DIR.",
+        help="Policy document (policy.json) to run; this, ACCESS_DIR or POLICY_STREAM.",
     )
     access_dir: Path | None = setting(  # noqa: RUF009  # an immutable default
         "ACCESS_DIR",
         default=None,
         read=Path,
-        help="Folder of custom resources as YAML to run; this or POLICY_FILE.",
+        help="Folder of custom resources as YAML to run; this, POLICY_FILE or POLICY_STREAM.",
+    )
+    policy_stream: str = setting(
+        ADDRESS,
+        default="",
+        read=stream_address,
+        help="The controller's HOST:PORT to follow; this, POLICY_FILE or ACCESS_DIR.",
+    )
+    policy_stream_token_file: Path | None = setting(  # noqa: RUF009  # an immutable default
+        TOKEN_FILE,
+        default=None,
+        read=Path,
+        help="A projected service-account token for the controller; read anew as it rotates.",
+    )
+    policy_stream_ca_file: Path | None = setting(  # noqa: RUF009  # an immutable default
+        CA_FILE,
+        default=None,
+        read=Path,
+        help="PEM certificates of who signs the controller's; read anew as they rotate.",
+    )
+    policy_stream_allow_loopback_plaintext: bool = setting(
+        ALLOW_PLAINTEXT,
+        default=False,
+        read=config.flag,
+        help="Follow a controller of this machine without TLS, as in tests.",
+    )
+    policy_stream_max_message_bytes: int = setting(
+        MAX_MESSAGE,
+        default=_STREAM.max_message_bytes,
+        read=config.whole(64 * 1024, 1024**3),
+        help="Largest message that is taken from the controller.",
+    )
+    policy_stream_max_bytes: int = setting(
+        MAX_DOCUMENT,
+        default=_STREAM.max_document_bytes,
+        read=config.whole(1024 * 1024),
+        help="Largest policy that is taken from it, in all its messages.",
     )
     policy_poll_seconds: float = setting(
         "POLICY_POLL_SECONDS",
         default=5.0,
         read=config.number(0.1, 3600),
-        help="Longest time between two looks at the policy; changes are seen at once.",
+        help="Longest time between two looks at a file or folder; changes are seen at once.",
     )
     server_name: str = setting(
         "MCP_SERVER_NAME",
@@ -83,7 +106,7 @@ class Settings:
     check_address: str = setting(
         "CHECK_ADDRESS",
         default="unix:/var/run/sentinel/check.sock",
-        read=check_address,
+        read=config.listener,
         help="Where Envoy asks: a socket file, or a loopback address and port.",
     )
     check_allow_remote: bool = setting(
@@ -241,15 +264,40 @@ class Settings:
         Raises:
             Invalid: naming the setting and the mend.
         """
-        if (self.policy_file is None) == (self.access_dir is None):
-            problem = "is not set" if self.policy_file is None else "and ACCESS_DIR are both set"
-            raise Invalid("POLICY_FILE", problem, "set either POLICY_FILE or ACCESS_DIR")
+        sources = {
+            "POLICY_FILE": self.policy_file,
+            "ACCESS_DIR": self.access_dir,
+            ADDRESS: self.policy_stream,
+        }
+        found = [name for name, value in sources.items() if value]
+        if len(found) != 1:
+            problem = f"is set, and {' and '.join(found[1:])} too" if found else "is not set"
+            mend = "set one of POLICY_FILE, ACCESS_DIR and POLICY_STREAM"
+            raise Invalid(found[0] if found else "POLICY_FILE", problem, mend)
+        if self.policy_stream:
+            check_stream(self.stream)
         if self.jwks_max_age_seconds <= self.jwks_refresh_seconds:
             problem = f"`{config.show(self.jwks_max_age_seconds)}` is within JWKS_REFRESH_SECONDS"
             raise Invalid("JWKS_MAX_AGE_SECONDS", problem, "set it longer than that")
-        if not (self.check_address.startswith(UNIX) or self.check_allow_remote):
+        if not (self.check_address.startswith(config.UNIX) or self.check_allow_remote):
             host = self.check_address.rpartition(":")[0].removeprefix("[").removesuffix("]")
             if not ipaddress.ip_address(host).is_loopback:
                 mend = "use a socket file or 127.0.0.1, or set CHECK_ALLOW_REMOTE=true"
                 problem = f"`{self.check_address}` is not loopback"
                 raise Invalid("CHECK_ADDRESS", problem, mend)
+
+    @property
+    def stream(self) -> StreamOptions:
+        """What the stream source is told."""
+        return StreamOptions(
+            address=self.policy_stream,
+            server=self.server_name,
+            namespace=self.server_namespace,
+            gateway=self.gateway_name,
+            store=self.spool_dir / LAST_GOOD_NAME,
+            token_file=self.policy_stream_token_file,
+            ca_file=self.policy_stream_ca_file,
+            plaintext=self.policy_stream_allow_loopback_plaintext,
+            max_message_bytes=self.policy_stream_max_message_bytes,
+            max_document_bytes=self.policy_stream_max_bytes,
+        )

@@ -32,6 +32,7 @@ from extauthz.settings import Settings
 from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies
+from extauthz.sources.stream import StreamSource
 from extauthz.sources.wake import keep_looking
 from extauthz.undecided import OpenCalls, Tail
 
@@ -69,6 +70,9 @@ class DecisionPoint:
         registry.register(GC_COLLECTOR)
         registry.register(KeyCollector(self.keys, METRICS_PREFIX))
         ProcessCollector(registry=registry)
+        stream = self._source if isinstance(self._source, StreamSource) else None
+        if stream:
+            registry.register(stream.collector)
         process = Process(
             version=version(DISTRIBUTION),
             pid=os.getpid(),
@@ -76,7 +80,14 @@ class DecisionPoint:
             source=self._source.name,
             settings=tuple(config.changed(settings)),
         )
-        self.operations = Operations(process, self.policies, self._counts, registry, self.keys)
+        self.operations = Operations(
+            process,
+            self.policies,
+            self._counts,
+            registry,
+            self.keys,
+            stream=stream.describe if stream else None,
+        )
         self._server: Server | None = None
         self._health: health.HealthServicer | None = None
         self._stop_watching = asyncio.Event()
@@ -100,7 +111,7 @@ class DecisionPoint:
         self._emitter = emitter
         metered = MeteredAudit(emitter, self._registry)
         audit = OpenCalls(metered, settings.queue_max_events)
-        await self._follow(options, audit)
+        await self._tail_undecided(options, audit)
         kind = CheckServer(settings.check_server)
         serving = await create_server(kind, self.keyed, audit, time.time)
         self._server, self._health = serving.server, serving.health
@@ -109,10 +120,7 @@ class DecisionPoint:
         except Invalid as error:
             raise Invalid("CHECK_ADDRESS", error.problem, error.mend) from error
         await self._server.start()
-        self._watching = asyncio.create_task(
-            keep_looking(self._source, self._stop_watching, settings.policy_poll_seconds),
-            name="policy source",
-        )
+        self._watching = asyncio.create_task(self._follow_policy(), name="policy source")
         self._fetching = asyncio.create_task(self.keys.run(), name="token keys")
         self.operations.serving = True
         gc.freeze()  # what stays for good is not looked through for garbage, again and again
@@ -127,7 +135,14 @@ class DecisionPoint:
             },
         )
 
-    async def _follow(self, options: EmitterOptions, calls: OpenCalls) -> None:
+    async def _follow_policy(self) -> None:
+        source, stop = self._source, self._stop_watching
+        if isinstance(source, StreamSource):
+            await source.follow(stop)
+        else:
+            await keep_looking(source, stop, self._settings.policy_poll_seconds)
+
+    async def _tail_undecided(self, options: EmitterOptions, calls: OpenCalls) -> None:
         settings = self._settings
         tail = Tail(
             settings.undecided_log or settings.spool_dir / UNDECIDED_NAME,
@@ -212,7 +227,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 def _source(
     settings: Settings, policies: Policies, expected: PolicyFacts
-) -> FileSource | DirectorySource:
+) -> FileSource | DirectorySource | StreamSource:
     if settings.policy_file:
         return FileSource(
             settings.policy_file,
@@ -229,7 +244,7 @@ def _source(
             clock=time.time,
             settle_seconds=SETTLE_SECONDS,
         )
-    raise Invalid("POLICY_FILE", "is not set", "set either POLICY_FILE or ACCESS_DIR")
+    return StreamSource(settings.stream, policies, time.time)
 
 
 async def _ended(cancelled: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ Nothing here touches the environment or the disk: both are passed in.
 """
 
 import dataclasses
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ _SLOT: Final = "setting"
 _REQUIRED: Final = object()
 _HIDDEN: Final = "(hidden)"
 _CREDENTIALS: Final = re.compile(r"//.*@")
+UNIX: Final = "unix:"
+_MOST_SOCKET_PATH_BYTES: Final = 103  # what the kernel takes, less a suffix (nativeserver.py)
 
 
 def show(value: Any) -> str:
@@ -258,4 +261,28 @@ def http_url(value: str) -> str:
         raise Invalid("", "is not an http or https URL", mend)
     if parts.username is not None:
         raise Invalid("", "holds credentials", "take them out of the URL")
+    return value
+
+
+def listener(value: str) -> str:
+    """`unix:PATH`, or HOST:PORT with an IP address.
+
+    Raises:
+        Invalid: it is neither.
+    """
+    if value.startswith(UNIX):
+        path = value.removeprefix(UNIX)
+        if not path.lstrip("/"):
+            raise Invalid("", "names no socket file", "write it like unix:/run/check.sock")
+        if len(path.encode()) > _MOST_SOCKET_PATH_BYTES:
+            mend = "use a shorter path, or one relative to the working folder"
+            raise Invalid("", f"is longer than {_MOST_SOCKET_PATH_BYTES} bytes", mend)
+        return value
+    host, _, port = value.rpartition(":")
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        whole(0, 65535)(port)
+    except (ValueError, Invalid):
+        mend = "write it like unix:/run/check.sock or 127.0.0.1:9001"
+        raise Invalid("", "is not an address", mend) from None
     return value

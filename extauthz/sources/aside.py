@@ -10,7 +10,8 @@ import hashlib
 import os
 import pickle  # what it reads comes from our own child
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO, Final
@@ -20,7 +21,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.policy import Policy
 
 LARGE_BYTES: Final = 128 * 1024  # a smaller document compiles in the time of a few calls
-_STEP: Final = 200  # subjects between two turns of the event loop: about half a millisecond
+STEP: Final = 200  # subjects between two turns of the event loop: about half a millisecond
 _NICE: Final = 10  # calls come first
 _SIZE_BYTES: Final = 8
 
@@ -50,79 +51,109 @@ def compile_here(file: BinaryIO) -> Compiled:
 
 async def compile_aside(file: BinaryIO) -> Compiled:
     """Read and compile a document in another process."""
+    try:
+        async with compiler(__name__, file) as stream:
+            return await _take_over(stream)
+    except Invalid as died:
+        return Compiled(b"", died)
+
+
+@asynccontextmanager
+async def compiler(
+    module: str, document: BinaryIO | bytes, *arguments: str
+) -> AsyncIterator[asyncio.StreamReader]:
+    """Run a module in another process, on a document; read what it sends.
+
+    Raises:
+        Invalid: it ended before it had sent what was waited for.
+    """
     process = await asyncio.create_subprocess_exec(
         # -P: what stands in the working directory must not pass for a module.
-        *(sys.executable, "-P", "-m", __name__),
-        stdin=file,
+        *(sys.executable, "-P", "-m", module, *arguments),
+        stdin=asyncio.subprocess.PIPE if isinstance(document, bytes) else document,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout
+    if process.stdin and isinstance(document, bytes):
+        process.stdin.write(document)
+        process.stdin.write_eof()
     try:
-        return await _take_over(process.stdout)
+        yield process.stdout
     except asyncio.IncompleteReadError:
         problem = f"could not be compiled: the compiler ended with `{await process.wait()}`"
-        return Compiled(b"", Invalid("$", problem, "give the decision point more memory"))
+        raise Invalid("$", problem, "give the decision point more memory") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
 
 
-async def discard(policy: Policy) -> None:
-    """Free a policy that decides no more."""
-    for index in (policy.grants, policy.sessions):
-        assert isinstance(index, dict)
-        while index:
-            for _ in range(min(_STEP, len(index))):
-                index.popitem()
-            await asyncio.sleep(0)
+def contents(*indexes: Mapping[Any, Any]) -> list[Any]:
+    """All that dictionaries hold: who keeps it frees them at no cost, and it by `let_go`."""
+    return [item for index in indexes for part in (index, index.values()) for item in part]
+
+
+async def let_go(kept: list[Any]) -> None:
+    """Free in small steps what nobody else holds."""
+    while kept:
+        del kept[-STEP:]
+        await asyncio.sleep(0)
 
 
 async def _take_over(stream: asyncio.StreamReader) -> Compiled:
-    digest, fault, policy = await _receive(stream)
+    digest, fault, policy = await receive(stream)
     if fault:
         return Compiled(digest, Invalid(*fault))
-    grants = await _receive_all(stream)
-    return Compiled(digest, replace(policy, grants=grants, sessions=await _receive_all(stream)))
+    grants = await receive_all(stream)
+    return Compiled(digest, replace(policy, grants=grants, sessions=await receive_all(stream)))
 
 
-async def _receive_all(stream: asyncio.StreamReader) -> dict[Any, Any]:
+async def receive_all(stream: asyncio.StreamReader) -> dict[Any, Any]:
+    """A dictionary, as `send_all` sent it."""
     found: dict[Any, Any] = {}
-    while step := await _receive(stream):
+    while step := await receive(stream):
         found.update(step)
         gc.freeze()  # the collector need not look through what stays
         await asyncio.sleep(0)
     return found
 
 
-async def _receive(stream: asyncio.StreamReader) -> Any:
+async def receive(stream: asyncio.StreamReader) -> Any:
+    """A value, as `send` sent it."""
     size = int.from_bytes(await stream.readexactly(_SIZE_BYTES))
     return pickle.loads(await stream.readexactly(size))  # noqa: S301
 
 
 def main(source: BinaryIO, target: BinaryIO) -> None:
     """Compile `source`, and write to `target` what `compile_aside` reads."""
-    gc.disable()
-    os.nice(_NICE)
+    begin()
     compiled = compile_here(source)
     found = compiled.outcome
     if isinstance(found, Invalid):
-        _send(target, (compiled.digest, (found.field, found.problem, found.mend), None))
+        send(target, (compiled.digest, (found.field, found.problem, found.mend), None))
     else:
-        _send(target, (compiled.digest, None, replace(found, grants={}, sessions={})))
-        _send_all(target, found.grants.items())
-        _send_all(target, found.sessions.items())
+        send(target, (compiled.digest, None, replace(found, grants={}, sessions={})))
+        send_all(target, found.grants.items())
+        send_all(target, found.sessions.items())
     target.flush()
 
 
-def _send_all(target: BinaryIO, items: Iterable[tuple[Any, Any]]) -> None:
+def begin() -> None:
+    """Set a process up that compiles."""
+    gc.disable()
+    os.nice(_NICE)
+
+
+def send_all(target: BinaryIO, items: Iterable[tuple[Any, Any]]) -> None:
+    """Write a dictionary's items, in steps."""
     rest = iter(items)
-    while step := list(islice(rest, _STEP)):
-        _send(target, step)
-    _send(target, [])
+    while step := list(islice(rest, STEP)):
+        send(target, step)
+    send(target, [])
 
 
-def _send(target: BinaryIO, value: object) -> None:
+def send(target: BinaryIO, value: object) -> None:
+    """Write one value."""
     content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     target.write(len(content).to_bytes(_SIZE_BYTES) + content)
 

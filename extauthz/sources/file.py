@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from extauthz.core.accessdir import Listing, settled, signature
 from extauthz.core.decision import PolicyFacts
@@ -17,9 +18,12 @@ from extauthz.sources.aside import (
     Compiled,
     compile_aside,
     compile_here,
-    discard,
+    contents,
+    let_go,
 )
-from extauthz.sources.policies import Policies
+from extauthz.sources.policies import Policies, mismatch
+
+_MEND_SERVER: Final = "mount the policy of the server that runs here"
 
 
 class FileSource:
@@ -101,32 +105,29 @@ class FileSource:
 
     async def _adopt(self, outcome: Policy | Invalid, now: float) -> None:
         """Run the policy, and let go of the one before it."""
-        fault = outcome if isinstance(outcome, Invalid) else self._mismatch(outcome.facts)
+        fault = (
+            outcome
+            if isinstance(outcome, Invalid)
+            else mismatch(outcome.facts, self._expected, _MEND_SERVER)
+        )
         if fault:
             self._fault = (self._fault_of(fault.field, fault.problem, fault.mend),)
             return
         assert isinstance(outcome, Policy)
         self._fault = ()
         before = self._policies.current.policy
+        kept = contents(before.grants, before.sessions) if before else []
+        del before
         self._policies.run(outcome, confirmed_at=outcome.generated_at or now, now=now)
-        spare = before if self._policies.current.policy is outcome else outcome
-        if spare:
-            await discard(spare)
+        if self._policies.current.policy is not outcome:  # it says the same: nobody has seen it
+            kept = contents(outcome.grants, outcome.sessions)
+            for index in (outcome.grants, outcome.sessions):
+                assert isinstance(index, dict)
+                index.clear()
+        await let_go(kept)
 
     def _scan(self) -> Listing:
         return {self._path: signature(self._path)}
-
-    def _mismatch(self, facts: PolicyFacts) -> Invalid | None:
-        """What is wrong with a valid policy that is another server's."""
-        expected = self._expected
-        for field, is_for, want in (
-            ("$.server.name", facts.server, expected.server),
-            ("$.server.namespace", facts.namespace, expected.namespace),
-        ):
-            if want and is_for and is_for != want:
-                mend = "mount the policy of the server that runs here"
-                return Invalid(field, f"`{is_for}` is not `{want}`, which is governed here", mend)
-        return None
 
     def _fault_of(self, field: str, problem: str, mend: str) -> Fault:
         return Fault(str(self._path), 0, field, problem, mend)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import PolicyFacts
+from extauthz.core.errors import Invalid
 from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
 
@@ -69,7 +70,7 @@ class Policies:
             return
         for fault in faults:
             if fault not in self.faults:
-                _log.error("policy refused", extra={"error": str(fault)})
+                _log.error("policy source at fault", extra={"error": str(fault)})
         if not faults:
             _log.info("policy source mended")
         else:
@@ -80,3 +81,14 @@ class Policies:
             self.current = Snapshot.unavailable(self._facts, why or "no policy yet")
         else:
             self.current = replace(self.current, fault=why)
+
+
+def mismatch(facts: PolicyFacts, expected: PolicyFacts, mend: str) -> Invalid | None:
+    """What is wrong with a valid policy that is another server's; empty names match any."""
+    for field, is_for, want in (
+        ("$.server.name", facts.server, expected.server),
+        ("$.server.namespace", facts.namespace, expected.namespace),
+    ):
+        if want and is_for and is_for != want:
+            return Invalid(field, f"`{is_for}` is not `{want}`, which is governed here", mend)
+    return None

@@ -54,7 +54,7 @@ def measure(stand: Stand, grants: int, rounds: int) -> Policies:
         loads.append(seconds)
         seconds, _ = _timed(lambda parsed=parsed: compile_document(parsed))
         compiles.append(seconds)
-    revised = Revised(document(grants))
+    revised = Revised.of(document(grants))
     for number in range(20):
         changed = grant(number, f"agent-{number:06}", "low")
         seconds, _ = _timed(lambda changed=changed: revised.change(grants=[changed]))

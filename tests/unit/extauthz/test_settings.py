@@ -46,8 +46,9 @@ def test_names_of_mcp_runtime(name: str, field: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"POLICY_FILE": ""}, "POLICY_FILE: is not set; set either POLICY_FILE or ACCESS_DIR"),
-        ({"ACCESS_DIR": "/a"}, "POLICY_FILE: and ACCESS_DIR are both set; set either POLICY_FILE"),
+        ({"POLICY_FILE": ""}, "POLICY_FILE: is not set; set one of POLICY_FILE, ACCESS_DIR and"),
+        ({"ACCESS_DIR": "/a"}, "POLICY_FILE: is set, and ACCESS_DIR too; set one of POLICY_FILE,"),
+        ({"POLICY_STREAM": "c:1"}, "POLICY_FILE: is set, and POLICY_STREAM too; set one of"),
         ({"MCP_SENTINEL_INGEST_URL": ""}, "MCP_SENTINEL_INGEST_URL: is not set; set it: Where"),
         ({"CHECK_ADDRESS": "x"}, "CHECK_ADDRESS: `x` is not an address; write it like unix:/run"),
         ({"CHECK_ADDRESS": "localhost:1"}, "CHECK_ADDRESS: `localhost:1` is not an address; "),

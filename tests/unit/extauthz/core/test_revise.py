@@ -51,7 +51,7 @@ def test_same_as_compiling(
     grants: list[dict[str, Any]], sessions: list[dict[str, Any]], changes: list[Any]
 ) -> None:
     """After any changes the policy and its revision are those of the changed document."""
-    revised = Revised(HEAD | {"grants": grants, "sessions": sessions})
+    revised = Revised.of(HEAD | {"grants": grants, "sessions": sessions})
     kept = [{item["name"]: item for item in items} for items in (grants, sessions)]
     for *put, gone_grants, gone_sessions in changes:
         before = revised.policy
@@ -73,7 +73,7 @@ def test_same_as_compiling(
 
 def test_an_invalid_change_changes_nothing() -> None:
     """It is refused with its path, and the policy is the one before."""
-    revised = Revised(HEAD | {"grants": [place("a") | {"human_id": "ann"}]})
+    revised = Revised.of(HEAD | {"grants": [place("a") | {"human_id": "ann"}]})
     before = revised.policy
     with pytest.raises(Invalid, match=r"\$\.grants\[1\]\.max_trust: unknown value `huge`"):
         revised.change(grants=[place("b"), place("d") | {"max_trust": "huge"}])
@@ -83,7 +83,7 @@ def test_an_invalid_change_changes_nothing() -> None:
 
 def test_a_session_never_takes_the_place_of_another() -> None:
     """Refused as compiling refuses it: one may be revoked, and the other not."""
-    revised = Revised(HEAD | {"sessions": [place("a") | {"agent_id": "ops", "revoked": True}]})
+    revised = Revised.of(HEAD | {"sessions": [place("a") | {"agent_id": "ops", "revoked": True}]})
     before = revised.policy
     with pytest.raises(Invalid, match="second session `a`"):
         revised.change(sessions=[{"name": "a", "namespace": "away", "agent_id": "ops"}])

@@ -14,7 +14,13 @@ from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
 from extauthz.core.policy import Policy
 from extauthz.core.request import Call, Identity
-from extauthz.sources.aside import LARGE_BYTES, compile_aside, compile_here, discard
+from extauthz.sources.aside import (
+    LARGE_BYTES,
+    compile_aside,
+    compile_here,
+    contents,
+    let_go,
+)
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies, Reload
 
@@ -106,11 +112,12 @@ async def test_changes_faster_than_it_compiles(tmp_path: Path) -> None:
     assert policies.reloads[Reload.SUCCESS] == 1
 
 
-async def test_discard() -> None:
-    """A policy that is let go holds nothing any more."""
+async def test_a_call_under_way_keeps_its_policy() -> None:
+    """What is let go stays whole for who still decides by it."""
     policy = compile_document(document(1000))
-    await discard(policy)
-    assert (policy.grants, policy.sessions) == ({}, {})
+    grants, sessions = dict(policy.grants), dict(policy.sessions)
+    await let_go(contents(policy.grants, policy.sessions))
+    assert (policy.grants, policy.sessions) == (grants, sessions)
 
 
 async def test_file_source_swaps_large_documents(tmp_path: Path) -> None:

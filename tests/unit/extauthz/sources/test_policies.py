@@ -31,8 +31,8 @@ def test_fault_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         policies.report(())
         policies.report(())
     assert [record.message for record in caplog.records] == [
-        "policy refused",
-        "policy refused",
+        "policy source at fault",
+        "policy source at fault",
         "policy source mended",
     ]
     assert policies.reloads[Reload.FAILURE] == 2
