@@ -115,6 +115,25 @@ def test_a_call_is_exported_with_its_outcome(store: EventStore, topic: UUID) -> 
     assert shown_ones == payloads
 
 
+def test_many_open_calls_are_exported_with_their_outcomes(store: EventStore, topic: UUID) -> None:
+    """More than their ids could be asked for by name."""
+    count = 1100
+    store.insert([event(topic, n, payload="{}") for n in range(count)])
+    told = [
+        event(
+            topic,
+            count + n,
+            event_type="mcp.response",
+            outcome_of=id_of(n),
+            payload=f'{{"status":{n}}}',
+        )
+        for n in range(0, count, 10)
+    ]
+    store.insert(told)
+    payloads = [json.loads(line)["payload"] for line in lines(store, ALL)]
+    assert payloads[::-1] == [{} if n % 10 else {"status": n} for n in range(count)]
+
+
 def test_a_long_export_comes_in_chunks(store: EventStore, topic: UUID) -> None:
     """Each event once, though their boundaries lie anywhere and events arrive meanwhile."""
     count = 2 * CHUNK + 7
