@@ -12,6 +12,7 @@ from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Binding, Edited, Stored
 from backend.ports.change_log import ChangeLog
 from extauthz.core.admission import check_write
+from extauthz.core.admission import check_write
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound
 from extauthz.core.findings import findings, foreign, unknown_server
@@ -49,11 +50,17 @@ class Wanted(Generic[Binding]):
         return Key(self.kind.__name__, self.namespace, self.name)
 
     def changed(self, before: Binding | None) -> Binding | None:
-        """Raises: Refused, and what `change` does."""
+        """Raises: Refused where no store would take it, and what `change` does."""
         if before is not None and not self.may_exist:
             problem = f"`{self.namespace}/{self.name}` is there already"
             raise precondition_failed("If-None-Match", problem, "choose another name")
-        return self.change(before)
+        after = self.change(before)
+        if after is not None and after != before:
+            try:
+                check_write(before, after)
+            except Invalid as error:
+                raise bad_body(in_body(error.field), error.problem, error.mend) from error
+        return after
 
 
 class Governance:

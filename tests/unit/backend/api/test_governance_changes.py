@@ -270,6 +270,31 @@ def test_a_dry_run_tells_which_calls_would_change(trail: Trail, stored: ClickHou
     assert trail.told() == []
 
 
+@pytest.mark.parametrize(
+    ("made", "to", "field"),
+    [
+        (GRANT, {"toolRules": "refund:allow:high"}, "toolRules[0]"),
+        (GRANT, {"serverRef": {"name": "other"}}, "serverRef"),
+        (SESSION, {"subject": {"agentID": "b"}}, "subject"),
+    ],
+)
+@pytest.mark.parametrize("query", ["", "?dryRun=true"])
+def test_what_a_cluster_refuses_is_refused_everywhere(
+    trail: Trail, stored: ClickHouseStore, made: Any, to: Any, field: str, query: str
+) -> None:
+    """A rule that can never allow, and another server or caller; when it is tried, too."""
+    trail.client = trail.new_client(stored)
+    (trail.folder / "other.yaml").write_text(SHOP.replace("name: shop", "name: other"))
+    all_ = GRANTS if made is GRANT else SESSIONS
+    assert trail.ask("POST", all_, made)[0] == 200
+    one = f"{all_}/team-a/{made['name']}{query}"
+    for status, problem in (
+        trail.ask("PATCH", one, to),
+        trail.ask("POST", f"{all_}{query}", made | to),
+    ):
+        assert (status, problem["error"], problem["field"]) == (400, "invalid_body", field)
+
+
 def test_every_change_can_be_tried(trail: Trail, stored: ClickHouseStore) -> None:
     """A new object, a member, a deletion; of an object that is for others, nothing changes."""
     trail.client = trail.new_client(stored)
