@@ -14,6 +14,7 @@ from backend.operations import Health
 from backend.ports.cluster import (
     ALWAYS_TOLD,
     DISPLAY,
+    RESTART_ORDER,
     ComponentState,
     ServerState,
     Status,
@@ -27,8 +28,6 @@ ANSWER_SECONDS: Final = 10.0
 UNREACHABLE: Final = (
     "not a part of this process; ask its own /ready, or run it under `sentinel up`, which knows it"
 )
-# The sidecar's last events find ingest there; the api, which answers, comes last.
-RESTART_ORDER: Final = ("controller", "sidecar", "gateway", "ui", "ingest", "processor", "api")
 
 T = TypeVar("T")
 
@@ -55,6 +54,9 @@ class LocalCluster:
         loop: the loop that the units run on.
         keeper: what runs the rest; None where nothing tells of it.
         version: of this software.
+
+    Raises:
+        ValueError: a component that the table of them lacks.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class LocalCluster:
         keeper: Keeper | None,
         version: str,
     ) -> None:
+        if strangers := sorted(own.keys() - DISPLAY.keys()):
+            raise ValueError(f"no components: {strangers}; add them to `PARTS`")
         self._units, self._own, self._loop = units, own, loop
         self._keeper, self._version = keeper, version
         self._restarts: set[asyncio.Task[None]] = set()  # the loop itself would let go of them

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,25 +19,42 @@ class Status(StrEnum):
     UNKNOWN = "Unknown"  # it cannot be reached from here; `message` says where to look
 
 
-# How people know each component; the first five are mcp-runtime's, always told of, in this
-# order. The others are told of where they exist.
-DISPLAY: Final[Mapping[str, str]] = {
-    "ingest": "Ingest",
-    "processor": "Processor",
-    "api": "API",
-    "ui": "UI",
-    "gateway": "Gateway",
-    "sidecar": "Sidecar",
-    "controller": "Controller",
-}
-ALWAYS_TOLD: Final = ("ingest", "processor", "api", "ui", "gateway")
+class Part(NamedTuple):
+    """A component that Sentinel may consist of.
+
+    Args:
+        key: its name in commands and in the api.
+        display: what people call it.
+        is_always_told: it is told of where it does not run, too: mcp-runtime's five.
+    """
+
+    key: str
+    display: str
+    is_always_told: bool = False
+
+
+# The one table of components, in the order in which they are told of.
+PARTS: Final = (
+    Part("ingest", "Ingest", is_always_told=True),
+    Part("processor", "Processor", is_always_told=True),
+    Part("api", "API", is_always_told=True),
+    Part("ui", "UI", is_always_told=True),
+    Part("gateway", "Gateway", is_always_told=True),
+    Part("sidecar", "Sidecar"),
+    Part("controller", "Controller"),
+)
+DISPLAY: Final[Mapping[str, str]] = {part.key: part.display for part in PARTS}
+ALWAYS_TOLD: Final = tuple(part.key for part in PARTS if part.is_always_told)
+# First what uses others: the sidecar's last events find ingest there. The api, which answers,
+# comes last.
+RESTART_ORDER: Final = ("controller", "sidecar", "gateway", "ui", "ingest", "processor", "api")
 
 
 class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
     """A component as it is now.
 
     Args:
-        key: one of `DISPLAY`.
+        key: of one of `PARTS`.
         namespace, kind, resource: what runs it; empty where that is not known.
         ready: how many of how many serve, such as `1/1`; empty where that is not known.
         message: what is wrong, with the mend; empty where nothing is.
@@ -104,7 +121,7 @@ class Cluster(Protocol):
     """Blocking: call it from a thread, and never from the event loop's own."""
 
     def components(self) -> Sequence[ComponentState]:
-        """Each component once, in the order of `DISPLAY`.
+        """Each component once, in the order of `PARTS`.
 
         What cannot be reached is told as unknown; nothing is raised for it.
         """
