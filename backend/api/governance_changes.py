@@ -12,7 +12,6 @@ from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Binding, Edited, Stored
 from backend.ports.change_log import ChangeLog
 from extauthz.core.admission import check_write
-from extauthz.core.admission import check_write
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound
 from extauthz.core.findings import findings, foreign, unknown_server
@@ -113,8 +112,6 @@ class Governance:
             raise _moved("it was changed meanwhile, or is gone")
         before = stored.resource if stored else None
         after = _born(wanted.changed(before), before, now)
-        if after is not None and after != before:
-            check_write(before, after)
         effect = self._effects.of(before, after, now, wanted.by.namespaces)
         created_at = stored.created_at if stored else format_instant(now.timestamp())
         version = stored.version if stored and before == after else ""
