@@ -31,7 +31,7 @@ from backend.ports.event_store import EventStore
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import UNIX, Settings
 from extauthz.core.errors import Conflict, Invalid, Retryable
-from extauthz.core.governance import Restart
+from extauthz.core.governance import Key, Restart
 
 if TYPE_CHECKING:
     from backend.adapters.kafka_client import KafkaSettings
@@ -110,10 +110,26 @@ def new_access_store(url: str) -> AccessStore:
         from backend.adapters.kubernetes_client import CustomObjects, new_client
         from backend.adapters.kubernetes_store import KubernetesStore
 
-        return KubernetesStore(CustomObjects(new_client(url.removeprefix(KUBERNETES))))
+        try:
+            client = new_client(url.removeprefix(KUBERNETES))
+        except Invalid as error:
+            mend = "set KUBECONFIG, or name a context of it: kubernetes://CONTEXT"
+            raise Invalid("ACCESS_URL", error.problem, mend) from error
+        return KubernetesStore(CustomObjects(client))
     from backend.adapters.directory import DirectoryStore
 
     return DirectoryStore(_path(url, "ACCESS_URL", "dir"))
+
+
+def new_cluster_store(
+    kubeconfig: str, context: str, manager: str, left_out: Callable[[Key, Invalid], None]
+) -> AccessStore:
+    """For a person's own account; its writes are the controller's to record. Raises: Invalid."""
+    from backend.adapters.kubernetes_client import CustomObjects, new_client
+    from backend.adapters.kubernetes_store import KubernetesStore
+
+    objects = CustomObjects(new_client(context, kubeconfig), manager=manager)
+    return KubernetesStore(objects, left_out=left_out)
 
 
 @dataclass

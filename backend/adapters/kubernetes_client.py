@@ -17,33 +17,36 @@ from extauthz.core.model import API_VERSION
 Raw = dict[str, Any]
 
 _BOUNDED: Final[dict[str, Any]] = {"_request_timeout": (3.0, 15.0)}  # to connect, to answer
-_WRITING: Final[dict[str, Any]] = {"field_manager": "mcp-sentinel", "field_validation": "Strict"}
 _GROUP: Final[tuple[str, str]] = (API_VERSION.partition("/")[0], API_VERSION.partition("/")[2])
 _IN_POD: Final = "KUBERNETES_SERVICE_HOST"  # set in every pod
+# Who writes, as the API server keeps it: what the api writes it has recorded itself.
+API_MANAGER: Final = "mcp-sentinel"
 
 
-def new_client(context: str = "") -> client.ApiClient:
+def new_client(context: str = "", kubeconfig: str = "") -> client.ApiClient:
     """A client by the kubeconfig (`KUBECONFIG`, or kubectl's own), in a pod by its account.
 
     Args:
         context: of the kubeconfig; empty for its current one.
+        kubeconfig: a file instead.
 
     Raises:
-        Invalid: there is no such context, and no other credential.
+        Invalid: there is no such file or context, and no other credential.
     """
     made = client.Configuration()
     made.retries = False  # who asks decides whether to ask again
     try:
-        if os.environ.get(_IN_POD) and not os.environ.get("KUBECONFIG") and not context:
+        # The library reads the variable once, when it is imported.
+        named = kubeconfig or os.environ.get("KUBECONFIG")
+        if os.environ.get(_IN_POD) and not named and not context:
             config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
         else:
-            # The library reads the variable once, when it is imported.
-            file = os.environ.get("KUBECONFIG") or KUBE_CONFIG_DEFAULT_LOCATION
-            named = {"config_file": file, "context": context or None}
-            config.load_kube_config(client_configuration=made, **named)  # type: ignore[no-untyped-call]
+            file = named or KUBE_CONFIG_DEFAULT_LOCATION
+            which = {"config_file": file, "context": context or None}
+            config.load_kube_config(client_configuration=made, **which)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
-        mend = "set KUBECONFIG, or name a context of it: kubernetes://CONTEXT"
-        raise Invalid("ACCESS_URL", f"finds no cluster: {error}", mend) from error
+        mend = "set KUBECONFIG, or name a context that is in it"
+        raise Invalid("kubeconfig", f"finds no cluster: {error}", mend) from error
     return client.ApiClient(made)
 
 
@@ -54,16 +57,20 @@ class CustomObjects:
 
     Args:
         page_size: objects that one answer holds at most.
+        manager: by whose name writes are kept (`metadata.managedFields`).
     """
 
-    def __init__(self, api: client.ApiClient, *, page_size: int = 500) -> None:
+    def __init__(
+        self, api: client.ApiClient, *, page_size: int = 500, manager: str = API_MANAGER
+    ) -> None:
         self._api, self._page_size = client.CustomObjectsApi(api), page_size
+        self._writing = {"field_manager": manager, "field_validation": "Strict"}
 
     def page(self, plural: str, namespace: str = "", following: str = "") -> Raw:
         """A list from `following` on (empty: the beginning); a blank namespace means all."""
         options: dict[str, Any] = {"limit": self._page_size, "_continue": following or None}
         options |= _BOUNDED
-        with translated("custom resources; apply k8s/crds"):
+        with translated(f"`{plural}`"):
             if namespace:
                 place = (*_GROUP, namespace, plural)
                 return _raw(self._api.list_namespaced_custom_object(*place, **options))
@@ -77,7 +84,7 @@ class CustomObjects:
     def create(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, body)
-            options = _WRITING | _BOUNDED | _dry(rehearsed)
+            options = self._writing | _BOUNDED | _dry(rehearsed)
             return _raw(self._api.create_namespaced_custom_object(*place, **options))
 
     def patch(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
@@ -85,7 +92,7 @@ class CustomObjects:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name, body)
             options: dict[str, Any] = {"_content_type": "application/merge-patch+json"}
-            options |= _WRITING | _BOUNDED | _dry(rehearsed)
+            options |= self._writing | _BOUNDED | _dry(rehearsed)
             return _raw(self._api.patch_namespaced_custom_object(*place, **options))
 
     def delete(self, plural: str, key: Key, uid: str, version: str, *, rehearsed: bool) -> None:
@@ -126,14 +133,30 @@ def _meant(error: client.ApiException, what: str) -> Exception:
     status = _status(error.body)
     message = str(status.get("message") or error.reason)
     if error.status == 404:
-        return NotFound(f"no {what}; look at `kubectl get mcp --all-namespaces`")
+        return _absent(status, what)
     if error.status == 409:
         return Conflict(f"{what} was changed meanwhile; read it again, and decide anew")
     if error.status in {400, 422}:
         return _invalid(status, message)
-    if error.status in {401, 403}:
-        return Retryable(f"the API server refuses this account: {message}; grant it the role")
+    if error.status == 401:
+        mend = "sign in again, or name another kubeconfig or context"
+        return Retryable(f"the API server does not know this account: {message}; {mend}")
+    if error.status == 403:
+        mend = "grant it the role that has this verb (docs/kubernetes.md)"
+        return Retryable(f"the API server refuses this account: {message}; {mend}")
     return Retryable(f"the API server answers {error.status}: {message}")
+
+
+def _absent(status: dict[str, Any], what: str) -> Exception:
+    """Whether it is the kind that is not there, the namespace, or the object."""
+    missing = status.get("details") or {}
+    if not missing.get("name"):
+        mend = "install them: `kubectl apply -f k8s/crds`"
+        return Retryable(f"this cluster does not know the custom resources ({what}); {mend}")
+    if missing.get("kind") == "namespaces":
+        name = missing["name"]
+        return NotFound(f"no namespace `{name}`; make it: `kubectl create namespace {name}`")
+    return NotFound(f"no {what}; look at `kubectl get mcp --all-namespaces`")
 
 
 def _invalid(status: dict[str, Any], message: str) -> Invalid:

@@ -39,10 +39,18 @@ class KubernetesStore:
 
     Args:
         clock: seconds since the epoch; until the API server says when it made something.
+        left_out: told of an object that cannot be read, and why.
     """
 
-    def __init__(self, objects: CustomObjects, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        objects: CustomObjects,
+        *,
+        clock: Callable[[], float] = time.time,
+        left_out: Callable[[Key, Invalid], None] | None = None,
+    ) -> None:
         self._objects, self._clock = objects, clock
+        self._left_out = left_out or _log_left_out
 
     def servers(self, namespace: str = "") -> Sequence[MCPServer]:
         return [stored.resource for stored in self.objects(MCPServer, namespace)]
@@ -60,11 +68,7 @@ class KubernetesStore:
                 found.append(_stored(kind, raw))
             except Invalid as error:
                 meta = raw["metadata"]
-                told = {"kind": kind.__name__, "namespace": meta["namespace"]}
-                _LOG.warning(
-                    "object left out: it cannot be read",
-                    extra=told | {"object": meta["name"], "why": str(error)},
-                )
+                self._left_out(Key(kind.__name__, meta["namespace"], meta["name"]), error)
         return sorted(found, key=lambda each: (each.resource.namespace, each.resource.name))
 
     def get(self, kind: type[R], namespace: str, name: str) -> Stored[R]:
@@ -166,6 +170,11 @@ class KubernetesStore:
             return self._objects.get(_PLURALS[kind], key)
         except NotFound:
             return None
+
+
+def _log_left_out(key: Key, why: Invalid) -> None:
+    told = {"kind": key.kind, "namespace": key.namespace, "object": key.name, "why": str(why)}
+    _LOG.warning("object left out: it cannot be read", extra=told)
 
 
 def _stored(kind: type[R], raw: Raw) -> Stored[R]:

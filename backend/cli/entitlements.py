@@ -1,23 +1,20 @@
 """`access who-can`, `what-can`, `unused`: what the policy makes possible, and what nobody needs."""
 
-import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
-import aiohttp
 import click
 from rich.table import Table
 
+from backend.cli.answers import Answers, Told
 from backend.cli.console import cell, printable, stderr, stdout
 from backend.cli.options import moment, output_option, print_told
+from backend.cli.places import answers_options
 from backend.cli.printing import caller_text
-from backend.cli.running import Api, api_options, get_json
 from backend.cli.tables import aligned
+from extauthz.core.decision import ObjectRef
+from extauthz.core.request import Identity
 
-Told = dict[str, Any]  # as the api sends it
-
-ANSWER_SECONDS = 60.0  # a hundred thousand grants take a while to compile
 STYLES = {"yes": "green", "no": "red"}
 MOST_NAMED = 5  # callers that a hint names
 _MORE_SESSIONS = "further sessions are not shown"
@@ -28,15 +25,13 @@ _MORE_SESSIONS = "further sessions are not shown"
 @click.option("--server", required=True, metavar="NS/NAME", help="The MCPServer that has it.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @output_option("callers that can")
-@api_options
-def who_can(*, tool: str, server: str, limit: int, output: str, api: Api) -> None:
+@answers_options
+def who_can(*, tool: str, server: str, limit: int, output: str, answers: Answers) -> None:
     """Tell who can call TOOL now, by which grant and rule, with which session, until when.
 
     Of a caller that several lines fit, tool_denied counts most, then a line that says yes.
     """
-    namespace, name = _server(server)
-    query = {"tool": tool, "server": name, "namespace": namespace, "limit": str(limit)}
-    told = _ask(api, "who-can", query)
+    told = answers.who_can(tool, _server(server), limit)
     able = [caller_text(each["caller"]) for each in told["callers"] if each["can"]]
     if not print_told(output, told, able):
         _show_callers(told)
@@ -45,21 +40,19 @@ def who_can(*, tool: str, server: str, limit: int, output: str, api: Api) -> Non
 @click.command("what-can")
 @click.option("--human", default="", help="Human on whose behalf it calls.")
 @click.option("--agent", default="", help="Agent that calls.")
-@click.option("--team", default="", help="The caller's team.")
+@click.option("--team", default="", help="The caller's team, not the server's owner.")
 @click.option("--session", default="", help="Session that it names; default: none, and each own.")
 @click.option("--server", default="", metavar="NS/NAME", help="Default: every MCPServer.")
 @output_option("tools that it can call")
-@api_options
+@answers_options
 def what_can(
-    *, human: str, agent: str, team: str, session: str, server: str, output: str, api: Api
+    *, human: str, agent: str, team: str, session: str, server: str, output: str, answers: Answers
 ) -> None:
     """Tell what a caller can call now, tool by tool."""
-    who = {"human_id": human, "agent_id": agent, "team_id": team}
-    if not any(who.values()):
+    caller = Identity(human, agent, team, session)
+    if caller.is_empty:
         raise click.UsageError("who is asked about? give --agent, --human or --team")
-    namespace, name = _server(server) if server else ("", "")
-    query = {**who, "session_id": session, "server": name, "namespace": namespace}
-    told = _ask(api, "what-can", query)
+    told = answers.what_can(caller, _server(server) if server else ObjectRef("", ""))
     able = [
         f"{_place(each)}/{tool['tool']['name']}"
         for each in told["servers"]
@@ -83,43 +76,33 @@ def what_can(
 @click.option("--server", default="", metavar="NAME", help="Grants for this MCPServer alone.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @output_option("grants that no call used")
-@api_options
-def unused(*, since: str, namespace: str, server: str, limit: int, output: str, api: Api) -> None:
+@answers_options
+def unused(
+    *, since: str, namespace: str, server: str, limit: int, output: str, answers: Answers
+) -> None:
     """Tell which grants and rules no call used.
 
     A grant that another one came before did nothing either. Look at the notes: what is not
     stored any more, or not yet, nobody knows.
     """
     query = {"since": since, "namespace": namespace, "server": server, "limit": str(limit)}
-    told = _ask(api, "unused", query)
+    told = answers.unused(query)
     grants = [_ref(each["grant"]) for each in told["unused"] if not each.get("rule")]
     if not print_told(output, told, grants):
         _show_unused(told)
 
 
-def _server(text: str) -> tuple[str, str]:
+def _server(text: str) -> ObjectRef:
     namespace, _, name = text.rpartition("/")
     if not (namespace and name):
         raise click.UsageError(f"--server: `{text}` is not NAMESPACE/NAME; write it so")
-    return namespace, name
+    return ObjectRef(namespace, name)
 
 
 def _hours(since: str) -> str:
     """Days, which durations as Go writes them do not have."""
     days = since.removesuffix("d")
     return f"{int(days) * 24}h" if days != since and days.isdecimal() else since
-
-
-def _ask(api: Api, what: str, query: Mapping[str, str]) -> Told:
-    asked = urlencode({name: value for name, value in query.items() if value})
-    url = api.at(f"/api/runtime/access/{what}?{asked}")
-
-    async def ask() -> Told:
-        async with aiohttp.ClientSession() as session:
-            told: Told = await get_json(session, url, api.key, answer_seconds=ANSWER_SECONDS)
-            return told
-
-    return asyncio.run(ask())
 
 
 def _show_callers(told: Told) -> None:

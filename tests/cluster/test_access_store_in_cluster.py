@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from backend.adapters.kubernetes_client import CustomObjects, new_client
+from backend.adapters.kubernetes_client import CustomObjects
 from backend.adapters.kubernetes_store import KubernetesStore
+from backend.wiring import new_access_store
 from extauthz.core.errors import Invalid, NotFound, Retryable
+from extauthz.core.governance import Key
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.core.resources import parse_object
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import Served
 from tests.tools.ports import free_port
@@ -164,9 +167,9 @@ def test_an_api_server_that_is_away() -> None:
 def test_a_context_that_there_is_not(cluster: KubeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The start stops with the setting and the mend."""
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    new_client("tests")
+    new_access_store("kubernetes://tests")
     with pytest.raises(Invalid, match=r"ACCESS_URL: finds no cluster.*kubernetes://CONTEXT"):
-        new_client("production")
+        new_access_store("kubernetes://production")
 
 
 def test_an_api_server_that_comes_back(
@@ -181,3 +184,15 @@ def test_an_api_server_that_comes_back(
     finally:
         cluster.start()
     assert [each.name for each in store.grants(namespace)] == ["g"]
+
+
+def test_what_a_cluster_lacks_is_told(store: KubernetesStore, served: Served) -> None:
+    """Without the custom resources, the command that installs them; so for a namespace."""
+    objects = CustomObjects(served.api)
+    key = Key("MCPAccessGrant", "nowhere", "g")
+    for ask in (lambda: objects.page("mcpgateways"), lambda: objects.get("mcpgateways", key)):
+        with pytest.raises(Retryable, match="install them: `kubectl apply -f k8s/crds`"):
+            ask()
+    new: Any = parse_object(grant() | {"metadata": {"name": "g", "namespace": "nowhere"}})
+    with pytest.raises(NotFound, match="`kubectl create namespace nowhere`"):
+        store.edit(MCPAccessGrant, "nowhere", "g", lambda _: new, before_write=unrecorded)

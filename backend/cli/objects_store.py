@@ -1,32 +1,41 @@
-"""Grants and sessions kept in an access directory; a running backend records what changes."""
+"""Grants and sessions where they are kept: in an access directory, or at an API server.
+
+Nothing is recorded here: the backend that owns the directory watches it, and on a cluster the
+controller watches the objects.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from backend import wiring
-from backend.cli.access import read_access
-from backend.cli.console import printable, stderr
 from backend.cli.objects import Binding, Done, Kind, Which, Wire
 from backend.cli.wire import to_wire
 from backend.ports.access_store import AccessStore
-from extauthz.core.admission import check_write
 from extauthz.core.decision import ObjectRef
-from extauthz.core.errors import Conflict, Invalid, NotFound
+from extauthz.core.errors import Conflict, Invalid, NotFound, SentinelError
 from extauthz.core.findings import findings, foreign, unknown_server
 from extauthz.core.model import MCPServer
 
 Change = Callable[[Any], Any]
 
 
-class DirectoryObjects:
-    """Objects of a folder of YAML files."""
+class _Rehearsed(SentinelError):
+    """All that can fail was tried. Args: new: what would stand there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._store: AccessStore = wiring.new_access_store(f"dir://{folder.resolve()}")
+    def __init__(self, new: Any) -> None:
+        self.new = new
+
+
+class StoreObjects:
+    """Objects of a store.
+
+    Args:
+        tell_faults: warns of what cannot be read, before what can is told.
+    """
+
+    def __init__(self, store: AccessStore, tell_faults: Callable[[], None]) -> None:
+        self._store, self._tell_faults = store, tell_faults
 
     def list(self, kind: Kind, which: Which) -> Sequence[Wire]:
         self._tell_faults()
@@ -69,49 +78,40 @@ class DirectoryObjects:
         return self._change(kind, namespace, name, change, is_dry)
 
     def _change(self, kind: Kind, namespace: str, name: str, change: Change, is_dry: bool) -> Done:
-        if is_dry:
-            before = self._current(kind, namespace, name)
-            after = change(before)
-            if after is not None and after != before:
-                check_write(before, after)
-            return self._done(after, "")
-        # Nothing is recorded here: the backend that owns the store watches the folder.
-        edited = self._store.edit(
-            kind.resource, namespace, name, change, before_write=lambda _old, _new: None
-        )
+        def rehearsed(_old: Any, new: Any) -> None:
+            if is_dry:
+                raise _Rehearsed(new)
+
+        try:
+            edited = self._store.edit(
+                kind.resource, namespace, name, change, before_write=rehearsed
+            )
+        except _Rehearsed as would:
+            return self._done(would.new, "")
         after: Any = edited.after
         return self._done(after.resource, after.created_at) if after else Done(None)
-
-    def _current(self, kind: Kind, namespace: str, name: str) -> Any:
-        try:
-            return self._store.get(kind.resource, namespace, name).resource
-        except NotFound:
-            return None
 
     def _done(self, item: Any, created_at: str) -> Done:
         if item is None:
             return Done(None)
-        found = findings(item, self._servers(), time.time())
+        found = findings(item, self._servers(item), time.time())
         warnings = [
             f"{each.field.removeprefix('spec.')}: {each.problem}; {each.mend}" for each in found
         ]
         return Done(to_wire(item, created_at), warnings)
 
-    def _servers(self) -> Mapping[ObjectRef, MCPServer]:
-        return {ObjectRef(each.namespace, each.name): each for each in self._store.servers()}
+    def _servers(self, item: Binding) -> Mapping[ObjectRef, MCPServer]:
+        """Those beside its own; an account may be for that namespace alone."""
+        found = self._store.servers(item.server.namespace)
+        return {ObjectRef(each.namespace, each.name): each for each in found}
 
     def _check_server(self, item: Binding) -> None:
         """As the api does: it is there, and takes what this namespace has."""
-        servers = self._servers()
+        servers = self._servers(item)
         server = servers.get(item.server)
         fault = next(foreign(item, server), None) if server else unknown_server(item, servers)
         if fault:
             raise Invalid(fault.field, fault.problem, fault.mend)
-
-    def _tell_faults(self) -> None:
-        """What cannot be read is not listed, and that is said."""
-        for fault in read_access(self._folder).faults:
-            stderr().print(f"warning: {printable(str(fault))}", markup=False, soft_wrap=True)
 
 
 def _present(kind: Kind, namespace: str, name: str, change: Change) -> Change:
