@@ -15,6 +15,8 @@ from tests.chaos.decision_point import Point, decision_point
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
 
+pytestmark = pytest.mark.timeout(600 + 2 * SECONDS)
+
 
 async def live_and_die(point: Point, chance: random.Random) -> dict[str, int]:
     """Kill it under load at random moments, at least twice, until the time is over.

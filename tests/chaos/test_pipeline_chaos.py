@@ -25,6 +25,8 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
 AWAY_SECONDS = float(os.environ.get("CHAOS_AWAY_SECONDS", "60" if SECONDS else "2"))
 LEAST = 50 if SECONDS else 0  # faults of a wiring; the modes of the embedded one share them
 
+pytestmark = pytest.mark.timeout(4 * 3600 if SECONDS else 1200)  # many faults, one after the other
+
 
 def chosen(faults: Sequence[Fault[P]]) -> list[Fault[P]]:
     """All, or those of which CHAOS_ONLY names a part."""

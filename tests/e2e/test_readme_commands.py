@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from backend.cli.console import DENIED
 from backend.cli.guard import RUN_VARIABLE, members
@@ -30,6 +31,7 @@ INSTALL_SECONDS = 1200  # everything is downloaded where pip's cache is empty
 OURS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV", "PYTHONPATH", "UP_ARGS"}
 
 
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
 def test_a_newcomer_gets_what_readme_says() -> None:
     """In a clone of HEAD `make up` prints what README shows, and all it tells to try is true.
 
