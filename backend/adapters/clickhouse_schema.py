@@ -24,6 +24,10 @@ _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _STATEMENT_END: Final = re.compile(r";\s*(?:\n|\Z)")
 _TTL: Final = re.compile(r"\bTTL toDate\(event_time\) \+ toIntervalDay\((\d+)\)")
 _UNKNOWN_TABLE: Final = 60
+_REFILL: Final = (
+    "fill a fresh store by `sentinel replay --from LOG --to STORE`, or run the version that made"
+    " this one; a new migration in place of the edit keeps it"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -135,9 +139,7 @@ def _missing(client: Client, schema: Schema) -> list[Migration]:
     applied = {int(number): str(digest) for number, digest in rows}
     for migration in schema.migrations:
         if applied.get(migration.number, migration.digest) != migration.digest:
-            raise Invalid(
-                migration.name, "was changed after it had been applied", "add a new migration"
-            )
+            raise Invalid(migration.name, "was changed after it had been applied", _REFILL)
     return [m for m in schema.migrations if m.number not in applied]
 
 

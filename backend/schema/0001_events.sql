@@ -138,4 +138,6 @@ SETTINGS
     -- parts that they merged stay for minutes, and serve again where a merged one is broken.
     fsync_after_insert = 1,
     fsync_part_directory = 1,
+    -- A part goes whole, once all of its rows are too old: to keep some types of events for
+    -- another time than others, they need partitions of their own.
     ttl_only_drop_parts = 1;
