@@ -1,5 +1,6 @@
 """Changes grants and sessions: recorded before they are made, tightening whatever happens."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,8 @@ from extauthz.core.times import format_instant
 from extauthz.core.writing import to_object
 
 Servers = Mapping[ObjectRef, MCPServer]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ class Governance:
 
         Raises:
             Refused: it has another version.
-            NotFound, Invalid: as `change` does.
+            NotFound: as `change` does.
+            Invalid: where it stands; who is bound to namespaces is not told of others there.
             Retryable: it cannot be written, or cannot be recorded and takes no right away.
         """
         before = self._current(wanted)
@@ -104,6 +108,12 @@ class Governance:
                 )
             except Conflict as error:
                 raise _moved(str(error).partition(";")[0]) from error
+            except Invalid as error:
+                if wanted.by.namespaces is None:
+                    raise
+                _log.warning("an edit was refused", extra={"error": str(error)})
+                problem = "other objects beside it stand in the way of this edit"
+                raise Invalid("", problem, "ask who sees every namespace to look why") from error
 
     def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Effect]:
         """What `make` would do. Raises as that does, but for what comes of writing."""

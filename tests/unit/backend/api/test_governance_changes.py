@@ -173,6 +173,35 @@ def test_what_cannot_be_written_is_told_to_the_caller(trail: Trail) -> None:
     assert trail.told() == []
 
 
+HUSH = """
+apiVersion: mcpruntime.org/v1alpha1
+kind: MCPAccessGrant
+metadata: {name: g, namespace: team-b}
+spec: {serverRef: {name: bank}, subject: {humanID: boss}, maxTrust: TRUST}
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"hush.yaml": HUSH.replace("TRUST", "secret")}, "may stand in a broken file"),
+        ({f"{n}.yaml": HUSH.replace("TRUST", "low") for n in "ab"}, "stands twice"),
+    ],
+)
+def test_what_stands_in_the_way_is_told_to_who_may_see_it(
+    trail: Trail, files: dict[str, str], said: str
+) -> None:
+    """Who is bound to a namespace learns nothing of what others have in the same folder."""
+    for name, text in files.items():
+        (trail.folder / name).write_text(text)
+    assert said in trail.ask("POST", GRANTS, GRANT)[1]["message"]
+    answer = trail.client.post(GRANTS, json=GRANT, headers=ADA)
+    told = answer.get_data(as_text=True)
+    assert answer.status_code == 400
+    assert "look why" in told
+    assert not [word for word in ("secret", "team-b", ".yaml", "bank") if word in told]
+
+
 def test_edits_by_file_and_by_api_at_once_lose_nothing(trail: Trail) -> None:
     """Many at a time: each grant of the api is there, and so is each that a person saved."""
     many = 12
