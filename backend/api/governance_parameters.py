@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from backend.api.parameters import Parameter, Place, count, text
+from backend.api.parameters import Parameter, Place, count, text, whole_number
 from backend.api.refusals import bad_parameter
 
 MOST: Final = 10_000
@@ -58,7 +58,7 @@ HUMAN: Final = text("human_id", "Human that its subject names.")
 AGENT: Final = text("agent_id", "Agent that its subject names.")
 LIMIT: Final = replace(
     count("limit", 0, MOST, "How many at most; all where it is not given."),
-    schema={"type": "integer", "minimum": 1, "maximum": MOST},
+    schema=whole_number(MOST),
 )
 AFTER: Final[Parameter[tuple[str, str]]] = Parameter(
     "after", _after, {"type": "string"}, "`next` of the list before.", ("", "")

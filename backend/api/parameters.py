@@ -186,5 +186,10 @@ def count(name: str, default: int, most: int, help: str) -> Parameter[int]:
             raise bad_parameter(name, problem, "write one of those")
         return int(given)
 
-    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return Parameter(name, read, schema, help, default)
+    return Parameter(name, read, whole_number(most) | {"default": default}, help, default)
+
+
+def whole_number(most: int) -> Mapping[str, Any]:
+    """The schema of one in [1, most]; a blank one is not given."""
+    number = {"type": "integer", "minimum": 1, "maximum": most}
+    return {"anyOf": [number, {"type": "string", "maxLength": 0}]}
