@@ -26,6 +26,9 @@ IDLE_SECONDS: Final = 120.0
 WSGI_THREADS: Final = 8
 STALL_SECONDS: Final = 60.0  # a reader that takes nothing for so long holds up a thread
 WSGI_MAX_CONNECTIONS: Final = 1000  # nobody else is let in then, and strangers can open many
+# Of an answer that is streamed: it waits for its reader then. More than twice that of one that
+# came at once goes to a temporary file.
+WSGI_UNSENT_BYTES: Final = 1 << 20
 WSGI_MAX_BODY_BYTES: Final = 1 << 20  # of what applications refuse, too: it is read first
 
 
@@ -134,6 +137,8 @@ class WsgiUnit:
             ident=None,
             max_request_body_size=WSGI_MAX_BODY_BYTES,
             connection_limit=WSGI_MAX_CONNECTIONS,
+            outbuf_high_watermark=WSGI_UNSENT_BYTES,
+            outbuf_overflow=2 * WSGI_UNSENT_BYTES,
             asyncore_use_poll=True,  # select() ends at 1024
         )
         server.channel_class, server.is_closing = _Channel, False

@@ -2,9 +2,11 @@
 
 One chunk after another, each a question of its own that begins behind the one before: the
 memory is constant, no question takes long, and events that arrive meanwhile change nothing.
+One is fetched while the one before is sent.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -139,6 +141,19 @@ class _Chunk:
     open_calls: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A chunk's lines.
+
+    Args:
+        size: of how many events; fewer where payloads are large.
+    """
+
+    lines: bytes
+    edge: Cursor | None
+    size: int
+
+
 class ExportQueries:
     """EventStore's exports."""
 
@@ -148,21 +163,26 @@ class ExportQueries:
     def export(self, asked: EventFilter, form: ExportForm) -> Iterator[bytes]:
         if form is ExportForm.CSV:
             yield (",".join(COLUMNS) + "\n").encode()
-        after: Cursor | None = None
-        size = CHUNK
+        with ThreadPoolExecutor(1, "export") as ahead:  # of who sends: both take their time
+            fetched = self._fetched(asked, form, None, CHUNK)
+            while fetched.edge:
+                size = min(CHUNK, 2 * fetched.size)
+                following = ahead.submit(self._fetched, asked, form, fetched.edge, size)
+                yield fetched.lines
+                fetched = following.result()
+            yield fetched.lines
+
+    def _fetched(
+        self, asked: EventFilter, form: ExportForm, after: Cursor | None, size: int
+    ) -> _Fetched:
         while True:
             try:
                 chunk = self._chunk(asked, after, size)
-                lines = self._lines(asked, form, chunk)
+                return _Fetched(self._lines(asked, form, chunk), chunk.edge, size)
             except TooLarge:
                 if size == 1:
                     raise
                 size = max(1, size // FEWER)
-                continue
-            yield lines
-            if chunk.edge is None:
-                return
-            after, size = chunk.edge, min(CHUNK, 2 * size)
 
     def _chunk(self, asked: EventFilter, after: Cursor | None, size: int) -> _Chunk:
         found = _behind(asked, after)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -44,6 +44,7 @@ EVENT_ID: Final = Parameter(
     "",
     place=Place.PATH,
 )
+PIECE: Final = 1 << 18  # bytes that are sent at once; the server would put a whole chunk on disk
 MEDIA_TYPES: Final = {
     ExportForm.NDJSON: "application/x-ndjson",
     ExportForm.CSV: "text/csv",
@@ -155,8 +156,9 @@ def _exported(chunks: Iterator[bytes], form: ExportForm, end: Callable[[], None]
 
     def streamed() -> Iterator[bytes]:
         with until_it_ends:
-            yield from first
-            yield from chunks
+            for chunk in chain(first, chunks):
+                for begin in range(0, len(chunk), PIECE):
+                    yield chunk[begin : begin + PIECE]
 
     response = Response(streamed(), mimetype=MEDIA_TYPES[form])
     response.headers["Content-Disposition"] = f'attachment; filename="events.{form}"'
