@@ -22,13 +22,14 @@ from extauthz.core.resources import parse_object
 from extauthz.core.times import format_instant
 from extauthz.core.writing import merge_patch, to_object
 
-_LOG: Final = logging.getLogger(__name__)
 _PLURALS: Final[dict[type[Resource], str]] = {
     MCPServer: "mcpservers",
     MCPAccessGrant: "mcpaccessgrants",
     MCPAgentSession: "mcpagentsessions",
 }
 _MOST_TRIES: Final = 50  # while somebody else keeps writing the object
+
+_log = logging.getLogger(__name__)
 
 
 class KubernetesStore:
@@ -173,8 +174,8 @@ class KubernetesStore:
 
 
 def _log_left_out(key: Key, why: Invalid) -> None:
-    told = {"kind": key.kind, "namespace": key.namespace, "object": key.name, "why": str(why)}
-    _LOG.warning("object left out: it cannot be read", extra=told)
+    told = {"kind": key.kind, "namespace": key.namespace, "object": key.name, "error": str(why)}
+    _log.warning("object left out: it cannot be read", extra=told)
 
 
 def _stored(kind: type[R], raw: Raw) -> Stored[R]:
