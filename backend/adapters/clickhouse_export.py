@@ -7,7 +7,8 @@ One is fetched while the one before is sent.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from backend.adapters import clickhouse_events
@@ -21,6 +22,8 @@ from extauthz.core.events import INTERNAL_TYPES, EventType
 
 CHUNK: Final = 20_000  # events; thirty megabytes
 _FEW: Final = 1000  # ids that fit a parameter
+_NEAR: Final = 2  # times as far back as the chunk before
+_LEAST: Final = timedelta(milliseconds=1)
 
 # Members of `/api/events` that are left out where they are empty, in its order.
 _BEFORE_ID: Final = (
@@ -127,31 +130,43 @@ _MANY_CALLS: Final = f"(SELECT toString(event_id) FROM events WHERE {_OPEN} AND 
 
 
 @dataclass(frozen=True, slots=True)
+class _Begin:
+    """Where a chunk begins.
+
+    Args:
+        after: the last event of the one before.
+        size: how many events it shall have.
+        near: a time that it should reach to at most; the table is read no further for its edge.
+    """
+
+    after: Cursor | None
+    size: int
+    near: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Chunk:
     """Part of an export.
 
     Args:
-        after: the last event of the one before.
-        edge: its own last event; None when the export ends with it.
+        edge: its last event; None when the export ends with it.
         open_calls: ids of calls without an outcome in their payloads, at most one more than `_FEW`.
     """
 
-    after: Cursor | None
+    begin: _Begin
     edge: Cursor | None
     open_calls: Sequence[str]
 
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """A chunk's lines.
-
-    Args:
-        size: of how many events; fewer where payloads are large.
-    """
-
-    lines: bytes
-    edge: Cursor | None
-    size: int
+    @property
+    def following(self) -> _Begin | None:
+        """Where the next one begins; None when this is the last."""
+        if not self.edge:
+            return None
+        size, near = min(CHUNK, 2 * self.begin.size), None
+        if self.begin.after:
+            last = self.edge.event_time
+            near = last - _NEAR * (self.begin.after.event_time - last + _LEAST)
+        return _Begin(self.edge, size, near)
 
 
 class ExportQueries:
@@ -164,37 +179,42 @@ class ExportQueries:
         if form is ExportForm.CSV:
             yield (",".join(COLUMNS) + "\n").encode()
         with ThreadPoolExecutor(1, "export") as ahead:  # of who sends: both take their time
-            fetched = self._fetched(asked, form, None, CHUNK)
-            while fetched.edge:
-                size = min(CHUNK, 2 * fetched.size)
-                following = ahead.submit(self._fetched, asked, form, fetched.edge, size)
-                yield fetched.lines
-                fetched = following.result()
-            yield fetched.lines
+            following, lines = self._fetched(asked, form, _Begin(None, CHUNK))
+            while following:
+                fetched = ahead.submit(self._fetched, asked, form, following)
+                yield lines
+                following, lines = fetched.result()
+            yield lines
 
     def _fetched(
-        self, asked: EventFilter, form: ExportForm, after: Cursor | None, size: int
-    ) -> _Fetched:
+        self, asked: EventFilter, form: ExportForm, begin: _Begin
+    ) -> tuple[_Begin | None, bytes]:
+        """Where the next chunk begins, and the lines of this one."""
         while True:
             try:
-                chunk = self._chunk(asked, after, size)
-                return _Fetched(self._lines(asked, form, chunk), chunk.edge, size)
+                chunk = self._chunk(asked, begin)
+                return chunk.following, self._lines(asked, form, chunk)
             except TooLarge:
-                if size == 1:
+                if begin.size == 1:
                     raise
-                size = max(1, size // FEWER)
+                begin = replace(begin, size=max(1, begin.size // FEWER))
 
-    def _chunk(self, asked: EventFilter, after: Cursor | None, size: int) -> _Chunk:
-        found = _behind(asked, after)
+    def _chunk(self, asked: EventFilter, begin: _Begin) -> _Chunk:
+        found = _behind(asked, begin.after)
+        if begin.near:
+            found.times(EventFilter(since=begin.near), "near_")
         rows: Sequence[Sequence[Any]] = self._readers.rows(
-            _EDGE.format(where=found.sql), found.given | {"size": size}, ANY_TYPE
+            _EDGE.format(where=found.sql), found.given | {"size": begin.size}, ANY_TYPE
         )
         ((count, (at, event_id), open_calls),) = rows
-        edge = Cursor(moment(at), str(event_id)) if count >= size else None
-        return _Chunk(after, edge, open_calls)
+        if count >= begin.size:
+            return _Chunk(begin, Cursor(moment(at), str(event_id)), open_calls)
+        if begin.near:
+            return self._chunk(asked, replace(begin, near=None))
+        return _Chunk(begin, None, open_calls)
 
     def _lines(self, asked: EventFilter, form: ExportForm, chunk: _Chunk) -> bytes:
-        found = _behind(asked, chunk.after)
+        found = _behind(asked, chunk.begin.after)
         if chunk.edge:
             found.until(chunk.edge)
         selected = _SELECTED[form]
@@ -213,8 +233,9 @@ class ExportQueries:
 
 def _outcomes(asked: EventFilter, chunk: _Chunk, found: Conditions) -> str:
     """When they happened; parameters go to those of `found`."""
+    after = chunk.begin.after
     first = chunk.edge.event_time if chunk.edge else asked.since
-    last = chunk.after.event_time if chunk.after else asked.until
+    last = after.event_time if after else asked.until
     times = Conditions(given=found.given)
     times.times(EventFilter(since=first, until=last + LATEST_OUTCOME if last else None), "outcome_")
     found.given |= times.given
