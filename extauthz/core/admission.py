@@ -14,7 +14,10 @@ Binding = TypeVar("Binding", MCPAccessGrant, MCPAgentSession)
 
 
 def check_write(before: Binding | None, after: Binding) -> None:
-    """Refuse what cannot be read, a change of what an object is about, and rules that cannot work.
+    """Refuse what cannot be read, a change of what an object is about, and new useless rules.
+
+    A change that only tightens is taken, unless it moves the object: whoever lowers a trust, or
+    adds a denial, need not mend rules first that allow nothing (`findings` tells of those).
 
     Args:
         before: None for a new object.
@@ -29,17 +32,13 @@ def check_write(before: Binding | None, after: Binding) -> None:
         if before is not None and before.subject != after.subject:
             raise rules.SUBJECT_STAYS.refusal("spec.subject")
         return
-    if isinstance(before, MCPAccessGrant) and _bounds(before) == _bounds(after):
-        return  # to disable a grant nobody has to mend its rules first
+    if before is not None:
+        return
     for i, rule in enumerate(after.tool_rules):
         needed = rule.required_trust
         if rule.decision == "allow" and needed and _rank(needed) > _rank(after.max_trust):
             where = f"spec.toolRules[{i}]"
             raise rules.TRUST_REACHED.refusal(where, rule.name, needed, after.max_trust)
-
-
-def _bounds(grant: MCPAccessGrant) -> object:
-    return grant.max_trust, grant.tool_rules
 
 
 def _rank(trust: str) -> int:

@@ -86,20 +86,20 @@ def _grant(grant: MCPAccessGrant, server: MCPServer) -> Iterator[Finding]:
             mend = f"did you mean `{near}`?" if near else "declare it, or remove the rule"
             problem = f"`{grant.server}` declares no tool `{rule.name}`"
             yield Finding(f"{path}.name", problem, mend)
-        elif rule.decision == "allow":
+        if rule.decision == "allow":
             yield from _unreachable(grant, path, rule, tool)
     if not grant.tool_rules and not grant.allowed_side_effects:
         yield from _covers_destructive(grant, server)
 
 
 def _unreachable(
-    grant: MCPAccessGrant, path: str, rule: ToolRule, tool: ToolSpec
+    grant: MCPAccessGrant, path: str, rule: ToolRule, tool: ToolSpec | None
 ) -> Iterator[Finding]:
-    needed = max(RANKS[tool.required_trust], RANKS.get(rule.required_trust, 0))
+    needed = max(RANKS[tool.required_trust] if tool else 0, RANKS.get(rule.required_trust, 0))
     if RANKS[grant.max_trust] < needed:
-        problem = f"never allows `{tool.name}`: it needs {LEVELS[needed]}, maxTrust is "
+        problem = f"never allows `{rule.name}`: it needs {LEVELS[needed]}, maxTrust is "
         yield Finding(path, problem + grant.max_trust, "raise maxTrust, or remove the rule")
-    if grant.allowed_side_effects and tool.side_effect not in grant.allowed_side_effects:
+    if tool and grant.allowed_side_effects and tool.side_effect not in grant.allowed_side_effects:
         effect = tool.side_effect or "of no declared side effect"
         problem = f"never allows `{tool.name}`: it is {effect}, which allowedSideEffects leaves out"
         yield Finding(path, problem, "extend allowedSideEffects, or remove the rule")

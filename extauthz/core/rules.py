@@ -116,14 +116,10 @@ LIFETIME_LASTS: Final = Rule(
 )
 
 # Writes: what is there already is read all the same (`extauthz.core.admission`).
-_SAME_RULES: Final = (
-    "oldSelf.hasValue() && has(oldSelf.value().toolRules) && "
-    "oldSelf.value().maxTrust == self.maxTrust && oldSelf.value().toolRules == self.toolRules"
-)
 TRUST_REACHED: Final = Rule(
     "never allows `{}`: the rule needs trust {}, and maxTrust is {}",
     "raise maxTrust, or remove the rule",
-    f"!has(self.toolRules) || !self.toolRules.exists(i, {_TOO_HIGH}) || ({_SAME_RULES})",
+    f"oldSelf.hasValue() || !has(self.toolRules) || !self.toolRules.exists(i, {_TOO_HIGH})",
     (f"{_UNREACHED}.name", f"{_UNREACHED}.requiredTrust", "self.maxTrust"),
     sees_old=True,
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from objects import grant, server, session
 from test_remedies import CALLERS, COMING, GRANTS, NOW, PAST, SESSIONS, TOOLS
 
+from extauthz.core.admission import check_write
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import ObjectRef
@@ -156,6 +157,21 @@ def test_nothing_is_allowed_by_it(
             call = Call(method="tools/call", tool=tool)
             if will.decide_call(call, caller, None, now).allowed:
                 assert was.decide_call(call, caller, None, now).allowed, tool
+
+
+@settings(
+    max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(situations())
+def test_nothing_stands_in_its_way(situation: tuple[Any, Any, Any, list[Any]]) -> None:
+    """What only tightens an object that is there is written, whatever its rules are worth."""
+    spec, before, after, _ = situation
+    made = parse_object(spec)
+    assert isinstance(made, MCPServer)
+    old, new = (parse_object(each) if each else None for each in (before, after))
+    is_move = isinstance(old, MCPAgentSession) and new and new.subject != old.subject  # type: ignore[union-attr]
+    if old and new and not is_move and only_tightens(old, new, {ObjectRef("ns", "srv"): made}, NOW):  # type: ignore[arg-type]
+        check_write(old, new)  # type: ignore[type-var]
 
 
 def snapshot(made: MCPServer, items: list[Any]) -> Snapshot:
