@@ -13,8 +13,10 @@ from backend.auth.key_file import read_keys
 from backend.auth.oidc import OidcRules, Tokens, rules_of
 from backend.auth.principal import Principal, Scope, Verifier
 from backend.auth.rotation import KeysOfFile
+from backend.auth.service_accounts import AccountTokens
 from backend.lifecycle import TaskUnit, Unit
 from backend.metrics import AuthMetrics
+from backend.ports.service_accounts import ServiceAccounts
 from backend.settings import Settings
 from extauthz.core.errors import Invalid
 from extauthz.jwks import KeyCollector, KeyOptions, KeyRing
@@ -23,12 +25,16 @@ _log = logging.getLogger(__name__)
 
 
 def authentication(
-    settings: Settings, needs: Mapping[str, Scope], registry: CollectorRegistry
+    settings: Settings,
+    needs: Mapping[str, Scope],
+    registry: CollectorRegistry,
+    accounts: ServiceAccounts | None = None,
 ) -> tuple[Verifier, list[Unit]]:
     """Deny by default: what needs a credential does not start without any.
 
     Args:
         needs: the scope without which a component is useless, by its name.
+        accounts: of the cluster whose sidecars' tokens count.
 
     Returns:
         The verifier, and what must run beside it.
@@ -54,6 +60,8 @@ def authentication(
 
     def usable(keys: Sequence[ApiKey]) -> ApiKeys:
         for name, scope in needs.items():
+            if scope is Scope.INGEST and accounts:
+                continue
             if not rules and not any(scope in key.principal.scopes for key in keys):
                 which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
                 mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
@@ -75,6 +83,12 @@ def authentication(
         registry.register(KeyCollector(ring, "auth"))
         verifiers.append(Tokens(ring, time.time))
         units.append(TaskUnit("token keys", ring.run))
+    if accounts:
+        tokens = AccountTokens(accounts, settings.account_audience, time.time)
+        registry.register(KeyCollector(tokens.ring, "service_account"))
+        verifiers.append(tokens)
+        units.append(TaskUnit("service account keys", tokens.ring.run))
+        units.append(TaskUnit("service accounts", tokens.follow))
     return CountedFailures(FirstOf(verifiers), metrics, time.monotonic), units
 
 

@@ -53,6 +53,12 @@ def _access_url(value: str) -> str:
     return read
 
 
+def _kubernetes_url(value: str) -> str:
+    if not value.startswith("kubernetes://"):
+        raise Invalid("", "is of no known scheme", "write it like kubernetes://")
+    return value
+
+
 def _cluster(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", value):
         raise Invalid("", f"`{value[:200]}` is no name of a cluster", "use letters, digits, -_.")
@@ -105,7 +111,7 @@ class Settings(EventLogSettings):
     change_outbox: str = setting(
         "CHANGE_OUTBOX",
         default="",
-        help="File of changes that the event log has not taken; unset: beside embedded log or store.",
+        help="File of changes that the event log has not taken; unset: beside the embedded one.",
     )
     cluster_url: str = setting(
         "CLUSTER_URL",
@@ -201,6 +207,17 @@ class Settings(EventLogSettings):
         default=False,
         read=config.flag,
         help="Take keys over http from this machine, as in tests; else https alone.",
+    )
+    account_tokens: str = setting(
+        "SERVICE_ACCOUNT_TOKENS",
+        default="",
+        read=_kubernetes_url,
+        help="Cluster whose sidecars send events with their own tokens: kubernetes://[CONTEXT].",
+    )
+    account_audience: str = setting(
+        "SERVICE_ACCOUNT_AUDIENCE",
+        default="mcp-sentinel-ingest",
+        help="What these tokens must name as their audience (aud).",
     )
     max_age_days: int = setting(
         "INGEST_MAX_AGE_DAYS",

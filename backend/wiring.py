@@ -28,6 +28,7 @@ from backend.ports.change_log import ChangeLog
 from backend.ports.cluster import Cluster
 from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
+from backend.ports.service_accounts import ServiceAccounts
 from backend.serving import HttpUnit, WsgiUnit
 from backend.settings import UNIX, Settings
 from extauthz.core.errors import Conflict, Invalid, Retryable
@@ -130,6 +131,19 @@ def new_cluster_store(
 
     objects = CustomObjects(new_client(context, kubeconfig), manager=manager)
     return KubernetesStore(objects, left_out=left_out)
+
+
+def _service_accounts(settings: Settings) -> ServiceAccounts | None:
+    if not settings.account_tokens:
+        return None
+    from backend.adapters.kubernetes_accounts import KubernetesAccounts
+    from backend.adapters.kubernetes_client import new_client
+
+    try:
+        return KubernetesAccounts(new_client(settings.account_tokens.removeprefix(KUBERNETES)))
+    except Invalid as error:
+        mend = "set KUBECONFIG, or name a context of it: kubernetes://CONTEXT"
+        raise Invalid("SERVICE_ACCOUNT_TOKENS", error.problem, mend) from error
 
 
 @dataclass
@@ -420,7 +434,8 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
     names, registry = TARGETS[target], new_registry()
     async with AsyncExitStack() as opened:
         needs = {name: scope for name in names if (scope := COMPONENTS[name].scope)}
-        verifier, token_keys = authentication(settings, needs, registry)
+        accounts = _service_accounts(settings) if "ingest" in needs else None
+        verifier, token_keys = authentication(settings, needs, registry, accounts)
         wired = Wired(
             settings=settings,
             verifier=verifier,

@@ -31,16 +31,18 @@ class Origins:
     Args:
         namespaces: with all their servers, where `servers` is empty.
         servers: namespace and name of each.
+        others: servers of these namespaces that are another credential's alone.
     """
 
     namespaces: frozenset[str]
     servers: frozenset[tuple[str, str]] = frozenset()
+    others: frozenset[tuple[str, str]] = frozenset()
 
     def hold(self, namespace: str, server: str) -> bool:
         """Whether events of that server may be sent."""
         if self.servers:
             return (namespace, server) in self.servers
-        return namespace in self.namespaces
+        return namespace in self.namespaces and (namespace, server) not in self.others
 
 
 @dataclass(frozen=True, slots=True)

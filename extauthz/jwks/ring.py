@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,6 +71,7 @@ class KeyRing(Generic[T]):
         rules: what holds now; None where no tokens are verified.
         options: when to fetch.
         clock: seconds since the epoch.
+        fetch: gets the keys; unset: over http, from where the rules say. Raises: SentinelError.
 
     Attributes:
         verifier: as of the last look; None where no tokens are verified. Another one takes its
@@ -82,8 +83,10 @@ class KeyRing(Generic[T]):
         rules: Callable[[], Rules[T] | None],
         options: KeyOptions,
         clock: Callable[[], float],
+        fetch: Callable[[], Awaitable[KeySet]] | None = None,
     ) -> None:
         self._rules, self._options, self._clock = rules, options, clock
+        self._fetch_own = fetch
         self.verifier: TokenVerifier[T] | None = None
         self._held: Rules[T] | None = None  # the rules of `verifier`
         self._changing = threading.Lock()  # Check looks from a thread of its own
@@ -197,9 +200,12 @@ class KeyRing(Generic[T]):
         """Fetch once; what fails leaves the keys as they are."""
         self._tried_at, self._asked = self._now(), False
         try:
-            keys = await fetch_keys(
-                session, rules, allow_loopback_http=self._options.allow_loopback_http
-            )
+            if self._fetch_own:
+                keys = await self._fetch_own()
+            else:
+                keys = await fetch_keys(
+                    session, rules, allow_loopback_http=self._options.allow_loopback_http
+                )
         except SentinelError as error:
             self.fetches[Fetch.FAILURE] += 1
             if str(error) != self.fault:

@@ -48,6 +48,12 @@ def write_certificates(folder: Path) -> Certificates:
         pem = made.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         certificate.write_bytes(pem)
         _write_key(key_file, key)
+    write_accounts_key(files)
+    return files
+
+
+def write_accounts_key(files: Certificates) -> None:
+    """A new key for tokens of service accounts; the old one is gone."""
     accounts = rsa.generate_private_key(65537, 2048)
     _write_key(files.accounts_key, accounts)
     files.accounts_public.write_bytes(
@@ -55,7 +61,6 @@ def write_certificates(folder: Path) -> Certificates:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
-    return files
 
 
 def _name(common: str, organization: str = "") -> x509.Name:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.tools.kube_binaries import ROOT, binaries
-from tests.tools.kube_certificates import write_certificates
+from tests.tools.kube_certificates import write_accounts_key, write_certificates
 from tests.tools.ports import free_port, free_ports
 from tests.tools.waiting import eventually
 
@@ -69,6 +69,12 @@ class KubeCluster:
         }
         self._start("kube-controller-manager", flags)
         self._await(f"https://127.0.0.1:{port}/healthz")
+
+    def rotate_accounts_key(self) -> None:
+        """Sign tokens with another key from now on; those of before are not published any more."""
+        self.kill("kube-apiserver")
+        write_accounts_key(self._certificates)
+        self.start()
 
     def runs(self, name: str) -> bool:
         """True while the process of that binary runs."""
