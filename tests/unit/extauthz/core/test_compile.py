@@ -1,5 +1,6 @@
 """A document that does not validate is refused, with its JSON path and the mend."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,13 +75,19 @@ def test_the_least_document() -> None:
 
 def test_unknown_members_pass() -> None:
     """Documents of newer producers run as long as what we know is valid."""
-    compile_document({"server": SERVER, "new": 1, "policy": {"new": 1}, "auth": {"new": []}})
+    newer = {"server": SERVER, "new": 1, "policy": {"new": 1}, "auth": {"new": []}}
+    policy = compile_document(newer)
+    known = compile_document({"server": SERVER})
+    assert replace(policy, facts=known.facts) == known  # but for the digests
 
 
 def test_two_namespaces_may_share_a_grants_name() -> None:
     """Grants are told apart by namespace and name."""
-    grants = [{"name": "a", "namespace": "ns"}, {"name": "a", "namespace": "other"}]
-    compile_document({"server": SERVER, "grants": grants})
+    whose = {"name": "a", "agent_id": "ops-agent"}
+    grants = [{"namespace": "ns", **whose}, {"namespace": "other", **whose}]
+    policy = compile_document({"server": SERVER, "grants": grants})
+    held = [grant for each in policy.grants.values() for grant in each.grants]
+    assert sorted(str(grant.ref) for grant in held) == ["ns/a", "other/a"]
 
 
 def test_the_session_header_that_was_changed_counts() -> None:

@@ -22,7 +22,7 @@ def test_each_case_is_decided_as_it_says(case: Case) -> None:
     """The reason is the expected one; what passes is allowed."""
     decision = SNAPSHOT.decide(case.request(), NOW)
     told = PASSES if decision.allowed else decision.reason.value
-    assert ((told,), decision.detail) == (case.expect, decision.detail)
+    assert (told,) == case.expect, decision.detail
     assert not decision.allowed or decision.reason.value in ALLOWED
 
 
