@@ -11,18 +11,18 @@ from backend.history.ledger import Ledger
 from backend.history.outbox import Outbox
 from backend.history.records import message_of, read_message, told
 from backend.ports.event_log import Message
-from extauthz.core.errors import Retryable, SentinelError
+from extauthz.core.errors import Invalid, Retryable, SentinelError
 from extauthz.core.governance import Change, Key
 from extauthz.core.history import Recorded
 
-PRODUCER: Final = "api"
+API: Final = "api"
 ANSWER_SECONDS: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """The api's `ChangeLog`: blocking, from any thread but the loop's own.
+    """A component's `ChangeLog`: blocking, from any thread but the loop's own.
 
     Args:
         ledger: shared with all who record in this process; learns what the outbox keeps.
@@ -30,6 +30,7 @@ class Recorder:
         clock: seconds since the epoch.
         new_id: makes a UUIDv7.
         answer_seconds: how long the log may take.
+        producer: the component that records.
 
     Raises:
         Retryable: the outbox cannot be read.
@@ -45,12 +46,16 @@ class Recorder:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         answer_seconds: float = ANSWER_SECONDS,
+        producer: str = API,
     ) -> None:
         self._ledger, self._outbox, self._delivery = ledger, outbox, delivery
         self._loop, self._clock, self._new_id = loop, clock, new_id
-        self._answer_seconds = answer_seconds
+        self._answer_seconds, self._producer = answer_seconds, producer
         for message in outbox.all():
-            ledger.note(read_message(message))
+            try:
+                ledger.note(read_message(message))
+            except Invalid as error:  # it goes on its way, and to the dead letters
+                _log.error("a kept record cannot be read", extra={"error": str(error)})
 
     def editing(self, key: Key) -> AbstractContextManager[None]:
         return self._ledger.editing(key)
@@ -82,7 +87,7 @@ class Recorder:
 
     def _made(self, change: Change) -> tuple[Recorded, Message]:
         recorded = Recorded(self._ledger.time_for(change.key, self._clock()), change)
-        return recorded, message_of(recorded, producer=PRODUCER, event_id=self._new_id())
+        return recorded, message_of(recorded, producer=self._producer, event_id=self._new_id())
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -5,6 +5,7 @@ from typing import Final
 import orjson
 
 from backend.ports.event_log import Message
+from extauthz.core.errors import Invalid
 from extauthz.core.events import EventType
 from extauthz.core.governance import Change, change_payload, read_change
 from extauthz.core.history import Recorded
@@ -29,9 +30,12 @@ def message_of(recorded: Recorded, *, producer: str, event_id: str) -> Message:
 
 def read_message(message: Message) -> Recorded:
     """What a message of ours tells. Raises: Invalid."""
-    envelope = orjson.loads(message.value)
-    at = parse_instant(envelope["timestamp"], "timestamp")
-    return Recorded(at, read_change(orjson.dumps(envelope["payload"])))
+    try:
+        envelope = orjson.loads(message.value)
+        at, payload = envelope["timestamp"], orjson.dumps(envelope["payload"])
+        return Recorded(parse_instant(at, "timestamp"), read_change(payload))
+    except (LookupError, TypeError, ValueError) as error:
+        raise Invalid("$", "is no record of a change", "look at who else wrote it") from error
 
 
 def told(change: Change) -> dict[str, str]:

@@ -226,6 +226,21 @@ def test_an_outbox_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None
         Outbox(tmp_path, NOON.timestamp)
 
 
+@pytest.mark.parametrize("value", [b"garbage", b"[]", b"null", b"{}", b'{"timestamp": 3}'])
+def test_a_kept_record_that_nobody_can_read_stops_no_start(
+    part: Part, caplog: pytest.LogCaptureFixture, value: bytes
+) -> None:
+    """The others count, and it goes where everybody can see it: to the log."""
+    part.recorder.record_later(change(ON, OFF))
+    part.outbox.put(Message(value, b"governance"))
+    part.outbox.close()
+    part.open()
+    assert "a kept record cannot be read" in caplog.text
+    assert len(part.ledger.last()) == 1
+    part.deliver()
+    assert [record.value for record in part.records()][1:] == [value]
+
+
 def test_what_was_kept_survives_kill_9(part: Part) -> None:
     """In order; each is sent once."""
     child = subprocess.Popen(
