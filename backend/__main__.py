@@ -1,4 +1,4 @@
-"""`python -m backend --target all|ingest|processor|api [--print-config]`."""
+"""`python -m backend --target all|ingest|processor|api|controller [--print-config]`."""
 
 import asyncio
 import logging

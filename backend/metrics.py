@@ -34,6 +34,13 @@ class Name(StrEnum):
     API_REQUESTS = "api_requests_total"  # answers, by route and status
     API_SECONDS = "api_request_seconds"  # time of one request
     CHANGES_WAITING = "api_changes_waiting"  # records of changes that the event log lacks
+    SIDECARS = "controller_sidecars"  # sidecars that follow their policy here
+    SIDECARS_BEHIND = "controller_sidecars_behind"  # those that do not run the latest
+    POLICY_UPDATES = "controller_policy_updates_total"  # updates sent, by kind
+    POLICY_REFUSALS = "controller_policy_refusals_total"  # updates that a sidecar refused
+    RECONCILE_SECONDS = "controller_reconcile_seconds"  # from a changed object to its update
+    API_SERVER_CALLS = "controller_api_server_calls_total"  # by verb and resource
+    LEADS = "controller_leads"  # 1 while this replica leads
 
 
 class Result(StrEnum):
@@ -164,3 +171,37 @@ class ApiMetrics:
         self.seconds = Histogram(
             Name.API_SECONDS, "Time of one request", ["route"], registry=registry
         )
+
+
+class ControllerMetrics:
+    """What the controller counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sidecars = Gauge(
+            Name.SIDECARS, "Sidecars that follow their policy here", registry=registry
+        )
+        self.behind = Gauge(
+            Name.SIDECARS_BEHIND, "Those of them that do not run the latest", registry=registry
+        )
+        self.updates = Counter(
+            Name.POLICY_UPDATES,
+            "Updates sent to sidecars: full, increment, confirmation",
+            ["kind"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            Name.POLICY_REFUSALS, "Updates that a sidecar refused", registry=registry
+        )
+        self.reconcile_seconds = Histogram(
+            Name.RECONCILE_SECONDS,
+            "Time from one changed object to its update for all sidecars",
+            buckets=(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.25, 1, 5),
+            registry=registry,
+        )
+        self.calls = Counter(
+            Name.API_SERVER_CALLS,
+            "Calls of the API server, by verb and resource",
+            ["verb", "resource"],
+            registry=registry,
+        )
+        self.leads = Gauge(Name.LEADS, "1 while this replica leads", registry=registry)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from backend.event_log_settings import EventLogSettings
+from backend.controller_settings import ControllerSettings
 from extauthz.core import config
 from extauthz.core.config import setting
 from extauthz.core.errors import Invalid
@@ -80,7 +80,7 @@ def _store_url(value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(EventLogSettings):
+class Settings(ControllerSettings):
     """What the backend is told at its start; units stand in the names."""
 
     store_url: str = setting(
@@ -106,7 +106,7 @@ class Settings(EventLogSettings):
         "ACCESS_URL",
         default="",
         read=_access_url,
-        help="Custom resources: dir:///path or kubernetes://[CONTEXT]. Needed by api.",
+        help="Custom resources: dir:///path or kubernetes://[CONTEXT]. Needed by api, controller.",
     )
     change_outbox: str = setting(
         "CHANGE_OUTBOX",
@@ -146,7 +146,7 @@ class Settings(EventLogSettings):
         "METRICS_PORT",
         default=None,
         read=_port,
-        help="Port of /metrics and /ready; unset: api and all 9090, ingest 9091, processor 9102.",
+        help="Port of /metrics, /ready; unset: 9090; ingest 9091, controller 9096, processor 9102.",
     )
     auth: bool = setting(
         "AUTH",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -21,7 +22,14 @@ from backend.auth.principal import Scope, Verifier
 from backend.authentication import authentication
 from backend.event_log_settings import FILE, KAFKA, SQLITE, EventLogSettings, broker_list
 from backend.lifecycle import Unit, Units
-from backend.metrics import ApiMetrics, IngestMetrics, Name, ProcessorMetrics, new_registry
+from backend.metrics import (
+    ApiMetrics,
+    ControllerMetrics,
+    IngestMetrics,
+    Name,
+    ProcessorMetrics,
+    new_registry,
+)
 from backend.operations import Health, Probe, Ready
 from backend.ports.access_store import AccessStore
 from backend.ports.change_log import ChangeLog
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
     from backend.adapters.kafka_client import KafkaSettings
     from backend.api.restart import Record
     from backend.api.runtime import Runtime
+    from backend.controller.controller import Recorded
     from backend.processor.batch import Batcher
 
 DISTRIBUTION: Final = "mcpruntime-sentinel"
@@ -156,7 +165,7 @@ class Wired:
     opened: AsyncExitStack
     alone: bool  # the target is one component
     units: Units
-    beside_api: list[Unit] = field(default_factory=list)
+    beside: list[Unit] = field(default_factory=list)
     health: dict[str, Health] = field(default_factory=dict)  # of each component
     log: EventLog | None = None
     store: EventStore | None = None
@@ -347,6 +356,79 @@ async def _api(wired: Wired) -> Unit:
     return WsgiUnit("api", app, settings.host, wired.port(settings.api_port))
 
 
+async def _controller(wired: Wired) -> Unit:
+    from backend.adapters.kubernetes_calls import new_calls
+    from backend.adapters.kubernetes_control import KubernetesControl
+    from backend.controller.certificates import CertificateFiles, OwnCertificates
+    from backend.controller.controller import Controller, Options
+
+    settings, metrics = wired.settings, ControllerMetrics(wired.registry)
+    if not settings.access_url.startswith(KUBERNETES):
+        mend = f"write it like {KUBERNETES}; elsewhere a sidecar reads the directory itself"
+        raise Invalid("ACCESS_URL", "names no cluster, and the controller needs one", mend)
+    calls = await new_calls(
+        settings.access_url.removeprefix(KUBERNETES),
+        lambda verb, resource: metrics.calls.labels(verb, resource).inc(),
+    )
+    wired.opened.push_async_callback(calls.close)
+    name, place = settings.controller_name or socket.gethostname(), settings.controller_namespace
+    control = KubernetesControl(calls, namespace=place, instance=name, clock=time.time)
+    files = (settings.controller_tls_cert_file, settings.controller_tls_key_file)
+    if any(files) and not all(files):
+        missing = "CONTROLLER_TLS_KEY_FILE" if files[0] else "CONTROLLER_TLS_CERT_FILE"
+        raise Invalid(missing, "is not set, and its other half is", "name both files, or none")
+    service = f"mcp-sentinel-controller.{place}.svc"
+    names = settings.controller_dns_names or (service, f"{service}.cluster.local")
+    controller = Controller(
+        control,
+        CertificateFiles(*map(Path, files))
+        if all(files)
+        else OwnCertificates(control, names, time.time),
+        Options(
+            name=name,
+            cluster=settings.cluster_name,
+            host=settings.host,
+            port=wired.port(settings.controller_port),
+            lease_seconds=settings.controller_lease_seconds,
+            token_seconds=settings.controller_token_seconds,
+        ),
+        record=_cluster_changes(wired),
+        metrics=metrics,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
+    wired.needs("controller", {"api_server": controller.ping})
+    return controller
+
+
+def _cluster_changes(wired: Wired) -> "Recorded":
+    """What is changed by others than the api, on its way to the event log."""
+    from backend.history.cluster import ClusterChanges
+    from backend.history.delivery import Delivery
+    from backend.history.ledger import Ledger
+    from backend.history.outbox import Outbox
+    from backend.history.recorder import Recorder
+
+    if not wired.settings.has_event_log:
+        _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
+        return lambda _before, _after: None
+    outbox = Outbox(_outbox_path(wired.settings), time.time)
+    wired.opened.callback(outbox.close)
+    delivery = Delivery(outbox, wired.event_log)
+    recorder = Recorder(
+        ledger=Ledger(),
+        outbox=outbox,
+        delivery=delivery,
+        loop=asyncio.get_running_loop(),
+        clock=time.time,
+        new_id=lambda: str(uuid_utils.uuid7()),
+        producer="controller",
+    )
+    changes = ClusterChanges(recorder.record_later)
+    wired.beside += [changes, delivery]
+    return changes.note
+
+
 async def _change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
     """What the api changes is recorded by it; what files are edited, by a watch beside it."""
     from backend.history.delivery import Delivery
@@ -364,7 +446,7 @@ async def _change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
         _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")
     else:
         if not settings.access_url.startswith(KUBERNETES):  # there the controller watches
-            wired.beside_api.append(
+            wired.beside.append(
                 DirectoryWatch(
                     _path(settings.access_url, "ACCESS_URL", "dir"),
                     ledger=ledger,
@@ -375,7 +457,7 @@ async def _change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
                     retention=_retention(settings),
                 )
             )
-        wired.beside_api.append(delivery)
+        wired.beside.append(delivery)
     return Recorder(
         ledger=ledger,
         outbox=outbox,
@@ -416,10 +498,11 @@ COMPONENTS: Final[Mapping[str, Component]] = {
     "ingest": Component(_ingest, Scope.INGEST, 9091),
     "processor": Component(_processor, None, 9102),
     "api": Component(_api, Scope.READ, 9090),
+    "controller": Component(_controller, None, 9096),
 }
 ALL_METRICS_PORT: Final = 9090
 TARGETS: Final[Mapping[str, Sequence[str]]] = {
-    "all": tuple(COMPONENTS),
+    "all": ("ingest", "processor", "api"),  # a controller is for a cluster alone
     **{name: (name,) for name in COMPONENTS},
 }
 
@@ -445,7 +528,7 @@ async def run(settings: Settings, target: str, stop: asyncio.Event) -> None:
             units=Units(settings.drain_seconds, time.time),
         )
         units = [await COMPONENTS[name].build(wired) for name in names]
-        units += [*wired.beside_api, *token_keys, _operations(wired, names)]
+        units += [*wired.beside, *token_keys, _operations(wired, names)]
         await wired.units.run(units, stop)
 
 

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from backend.controller.governed import Delta
 from extauthz.core.canonical import canonical, digest
 from extauthz.core.governance import Key
-from extauthz.core.revision import SortedDigests, head_digest, object_digest
+from extauthz.core.revision import SortedDigests, compatible_revision, head_digest, object_digest
 
 MOST_REMEMBERED: Final = 20_000  # changed objects, for sidecars that come back
 _ONE_BY_ONE: Final = 1_000  # changes; of more, all digests are sorted anew
@@ -102,6 +104,22 @@ class LiveDocument:
     def full(self) -> Update:
         """All of it."""
         return self._update("", self._objects.keys(), self._head)
+
+    @property
+    def size(self) -> int:
+        """Bytes of it as JSON, about."""
+        return len(self._head) + sum(map(len, self._objects.values()))
+
+    def whole(self) -> dict[str, Any]:
+        """All of it as one document, as `core.render` gives it."""
+        document: dict[str, Any] = orjson.loads(self._head)
+        for name, kind in (("grants", "MCPAccessGrant"), ("sessions", "MCPAgentSession")):
+            keys = sorted(key for key in self._objects if key.kind == kind)
+            if keys:
+                document[name] = [orjson.loads(self._objects[key]) for key in keys]
+        document["revision"] = compatible_revision(document)
+        document["content_digest"] = self.revision
+        return document
 
     def _update(self, base: str, keys: Iterable[Key], head: bytes) -> Update:
         there = [key for key in keys if key in self._objects]

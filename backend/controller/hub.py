@@ -58,8 +58,13 @@ class Follower:
     @property
     def serial(self) -> int:
         """Of the document that it runs; -1 while that is not known."""
-        is_same = self.holds == self._document.revision and not self._needs_full
-        return self._document.serial if is_same and self._serial >= 0 else self._serial
+        is_current = self.is_same and self._serial >= 0
+        return self._document.serial if is_current else self._serial
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it says that it holds the document as it is."""
+        return self.holds == self._document.revision and not self._needs_full
 
     @property
     def is_current(self) -> bool:
@@ -75,7 +80,7 @@ class Follower:
         document = self._document
         if self._on_its_way or not document.revision:
             return None
-        if self.holds == document.revision and not self._needs_full:
+        if self.is_same:
             if not confirm:
                 return None
             self._confirming = self._sent(document.since(self.holds))

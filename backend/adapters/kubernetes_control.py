@@ -1,0 +1,316 @@
+"""ControlPlane over a cluster: what its API server says, as values, and what is written there."""
+
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from backend.adapters.kubernetes_calls import ApiCalls, Raw
+from backend.ports.control_plane import (
+    Caller,
+    Condition,
+    ConfigMap,
+    Lease,
+    Listing,
+    Note,
+    Observed,
+    PolicyStatus,
+    Secret,
+    Standing,
+)
+from extauthz.core.errors import Invalid, NotFound
+from extauthz.core.governance import Key
+from extauthz.core.model import API_VERSION
+from extauthz.core.resources import parse_object
+
+MANAGER: Final = "mcp-sentinel-controller"
+ACCOUNTS: Final = "sentinel.mcpruntime.org/service-accounts"  # annotation of an MCPServer
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+OURS: Final = "mcp-sentinel"
+LEASE: Final = "mcp-sentinel-controller"
+_PLURALS: Final = {
+    "MCPServer": "mcpservers",
+    "MCPAccessGrant": "mcpaccessgrants",
+    "MCPAgentSession": "mcpagentsessions",
+}
+_PAGE: Final = 500  # objects of one answer
+_APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
+_POD_NAME: Final = "authentication.kubernetes.io/pod-name"
+_POD_UID: Final = "authentication.kubernetes.io/pod-uid"
+_SHORT: Final = 19  # `sha256:` and twelve digits of a revision
+
+
+class KubernetesControl:
+    """The API server of a cluster.
+
+    Args:
+        namespace: where the controller itself runs; its lease is there.
+        instance: name of this replica.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, calls: ApiCalls, *, namespace: str, instance: str, clock: Callable[[], float]
+    ) -> None:
+        self._calls, self._instance, self._clock = calls, instance, clock
+        leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
+        self._leases, self._lease = leases, f"{leases}/{LEASE}"
+
+    async def listed(self, kind: str) -> Listing:
+        items: list[Standing] = []
+        query = {"limit": str(_PAGE)}
+        while True:
+            page = await self._calls.ask("GET", _objects(kind), query=query)
+            items += [_standing(kind, raw) for raw in page["items"]]
+            following = page["metadata"].get("continue")
+            if not following:
+                return Listing(items, page["metadata"]["resourceVersion"])
+            query = {"limit": str(_PAGE), "continue": following}
+
+    async def changes(self, kind: str, since: str) -> AsyncGenerator[Observed, None]:
+        async for event in self._calls.watch(_objects(kind), {"resourceVersion": since}):
+            raw = event["object"]
+            version = raw["metadata"]["resourceVersion"]
+            if event["type"] == "BOOKMARK":
+                yield Observed(version)
+                continue
+            standing = _standing(kind, raw)
+            is_gone = event["type"] == "DELETED"
+            yield Observed(version, standing.key, None if is_gone else standing)
+
+    async def write_status(
+        self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
+    ) -> None:
+        key = standing.key
+        status: Raw = {"conditions": [_condition_raw(each) for each in conditions]}
+        if policy is not None:
+            status["policy"] = {
+                "revision": policy.revision,
+                "shortRevision": policy.revision[:_SHORT],
+                "connected": policy.connected,
+                "enforcing": policy.enforcing,
+                "sidecars": f"{policy.enforcing}/{policy.connected}",
+            }
+        meta = {"name": key.name, "namespace": key.namespace, "uid": standing.uid}
+        body = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": meta, "status": status}
+        path = f"{_objects(key.kind, key.namespace)}/{key.name}/status"
+        await self._apply(path, body)
+
+    async def review(self, token: str, audience: str) -> Caller | None:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = await self._calls.ask("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body)
+        status = answer.get("status") or {}
+        user = status.get("user") or {}
+        name = str(user.get("username") or "").split(":")
+        known = status.get("authenticated") and audience in (status.get("audiences") or ())
+        if not known or len(name) != 4 or name[:2] != ["system", "serviceaccount"]:
+            return None
+        extra = user.get("extra") or {}
+        pod, uid = ((extra.get(each) or [""])[0] for each in (_POD_NAME, _POD_UID))
+        return Caller(namespace=name[2], account=name[3], pod=pod, pod_uid=uid)
+
+    async def pod_labels(self, caller: Caller) -> Mapping[str, str]:
+        try:
+            path = f"/api/v1/namespaces/{caller.namespace}/pods/{caller.pod}"
+            meta = (await self._calls.ask("GET", path))["metadata"]
+        except NotFound:
+            return {}
+        return dict(meta.get("labels") or {}) if meta["uid"] == caller.pod_uid else {}
+
+    async def lease(self) -> Lease | None:
+        try:
+            return _read_lease(await self._calls.ask("GET", self._lease))
+        except NotFound:
+            return None
+
+    async def write_lease(self, lease: Lease) -> Lease:
+        meta = {"name": LEASE} | ({"resourceVersion": lease.version} if lease.version else {})
+        spec = {
+            "holderIdentity": lease.holder,
+            "leaseDurationSeconds": lease.seconds,
+            "acquireTime": lease.acquired_at or self._now(),
+            "renewTime": self._now(),
+            "leaseTransitions": lease.transitions,
+        }
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": meta,
+            "spec": spec,
+        }
+        if lease.version:
+            return _read_lease(await self._calls.ask("PUT", self._lease, body))
+        return _read_lease(await self._calls.ask("POST", self._leases, body))
+
+    async def lease_changes(self) -> AsyncGenerator[Lease, None]:
+        chosen = {"fieldSelector": f"metadata.name={LEASE}"}
+        async for event in self._calls.watch(self._leases, chosen):
+            if event["type"] != "BOOKMARK":
+                yield _read_lease(event["object"])
+
+    async def note(self, note: Note) -> None:
+        about, now = note.about, self._now()
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{about.name[:200].strip('.-')}-",
+                "namespace": about.namespace,
+            },
+            "eventTime": now,
+            "type": note.kind,
+            "reason": note.reason,
+            "action": "Reconcile",
+            "note": note.message[:1000],
+            "reportingController": "mcpruntime.org/sentinel-controller",
+            "reportingInstance": self._instance[:128],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": note.uid,
+            },
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{about.namespace}/events"
+        await self._calls.ask("POST", path, body)
+
+    async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        try:
+            raw = await self._calls.ask("GET", f"{_config_maps(namespace)}/{name}")
+        except NotFound:
+            return None
+        meta = raw["metadata"]
+        owners = [
+            each["uid"] for each in meta.get("ownerReferences") or () if each["kind"] == "MCPServer"
+        ]
+        is_ours = (meta.get("labels") or {}).get(MANAGED_BY) == OURS
+        return ConfigMap(owners[0] if owners else "", is_ours, raw.get("data") or {})
+
+    async def write_config_map(
+        self, namespace: str, name: str, owner: Standing | None, data: Mapping[str, str]
+    ) -> None:
+        meta: Raw = {"name": name, "namespace": namespace, "labels": {MANAGED_BY: OURS}}
+        if owner is not None:
+            reference = {"apiVersion": API_VERSION, "kind": owner.key.kind, "name": owner.key.name}
+            meta["labels"]["app"] = owner.key.name
+            meta["ownerReferences"] = [reference | {"uid": owner.uid}]
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": dict(data)}
+        await self._apply(f"{_config_maps(namespace)}/{name}", body)
+
+    async def delete_config_map(self, namespace: str, name: str) -> None:
+        await self._calls.ask("DELETE", f"{_config_maps(namespace)}/{name}")
+
+    async def secret(self, name: str) -> Secret | None:
+        try:
+            raw = await self._calls.ask("GET", f"{self._secrets}/{name}")
+        except NotFound:
+            return None
+        data = {each: b64decode(value) for each, value in (raw.get("data") or {}).items()}
+        return Secret(data, raw["metadata"]["resourceVersion"])
+
+    async def write_secret(self, name: str, secret: Secret) -> None:
+        data = {each: b64encode(value).decode() for each, value in secret.data.items()}
+        meta: Raw = {"name": name, "labels": {MANAGED_BY: OURS}}
+        body: Raw = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}
+        if secret.version:
+            meta["resourceVersion"] = secret.version
+            await self._calls.ask("PUT", f"{self._secrets}/{name}", body)
+        else:
+            await self._calls.ask("POST", self._secrets, body)
+
+    def _now(self) -> str:
+        """As Kubernetes writes MicroTime."""
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    async def _apply(self, path: str, body: Raw) -> None:
+        query = {"fieldManager": MANAGER, "force": "true"}
+        await self._calls.ask("PATCH", path, body, query=query, content=_APPLY)
+
+
+def _objects(kind: str, namespace: str = "") -> str:
+    place = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{API_VERSION}{place}/{_PLURALS[kind]}"
+
+
+def _config_maps(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps"
+
+
+def _standing(kind: str, raw: Raw) -> Standing:
+    meta, status = raw["metadata"], raw.get("status") or {}
+    resource, fault = None, ""
+    try:
+        whole = {"apiVersion": API_VERSION, "kind": kind, "metadata": meta}
+        resource = parse_object(whole | {"spec": raw.get("spec") or {}})
+    except Invalid as error:
+        fault = str(error)
+    accounts = str((meta.get("annotations") or {}).get(ACCOUNTS) or "").split(",")
+    return Standing(
+        key=Key(kind, meta["namespace"], meta["name"]),
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        resource=resource,
+        fault=fault,
+        conditions=tuple(map(_condition, status.get("conditions") or ())),
+        policy=_policy(status.get("policy")),
+        writer=_writer(meta),
+        accounts=frozenset(each.strip() for each in accounts if each.strip()),
+    )
+
+
+def _writer(meta: Raw) -> str:
+    """Who wrote the spec last."""
+    specs = [
+        each
+        for each in meta.get("managedFields") or ()
+        if not each.get("subresource") and "f:spec" in (each.get("fieldsV1") or {})
+    ]
+    last = max(specs, key=lambda each: str(each.get("time") or ""), default=None)
+    return str(last.get("manager") or "") if last else ""
+
+
+def _condition(raw: Raw) -> Condition:
+    return Condition(
+        type=str(raw.get("type") or ""),
+        status=str(raw.get("status") or ""),
+        reason=str(raw.get("reason") or ""),
+        message=str(raw.get("message") or ""),
+        generation=int(raw.get("observedGeneration") or 0),
+        since=str(raw.get("lastTransitionTime") or ""),
+    )
+
+
+def _condition_raw(condition: Condition) -> Raw:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "observedGeneration": condition.generation,
+        "lastTransitionTime": condition.since,
+    }
+
+
+def _policy(raw: Any) -> PolicyStatus | None:
+    if not isinstance(raw, dict) or not raw.get("revision"):
+        return None
+    connected, enforcing = (int(raw.get(name) or 0) for name in ("connected", "enforcing"))
+    return PolicyStatus(str(raw["revision"]), connected, enforcing)
+
+
+def _read_lease(raw: Raw) -> Lease:
+    spec = raw.get("spec") or {}
+    return Lease(
+        holder=str(spec.get("holderIdentity") or ""),
+        seconds=int(spec.get("leaseDurationSeconds") or 0),
+        acquired_at=str(spec.get("acquireTime") or ""),
+        renewed_at=str(spec.get("renewTime") or ""),
+        transitions=int(spec.get("leaseTransitions") or 0),
+        version=str(raw["metadata"]["resourceVersion"]),
+    )

@@ -1,0 +1,212 @@
+"""The controller: follows the custom resources, and streams what they say."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from backend.controller.callers import Callers
+from backend.controller.certificates import Certificates
+from backend.controller.config_maps import ConfigMaps
+from backend.controller.election import Election
+from backend.controller.election import Standing as Leadership
+from backend.controller.enforcement import Enforcement
+from backend.controller.governed import Governed
+from backend.controller.hub import Hub
+from backend.controller.reconciler import SERVER, Reconciler
+from backend.controller.reports import Reports
+from backend.controller.server import StreamServer
+from backend.controller.stream import PolicyStream
+from backend.controller.watching import KindWatch
+from backend.metrics import ControllerMetrics
+from backend.ports.control_plane import ControlPlane, Standing
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import Retryable
+from extauthz.core.governance import KINDS, Key
+
+_UNSYNCED: Final = "the custom resources are not known yet"
+
+Recorded = Callable[[Standing | None, Standing | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the controller is told.
+
+    Args:
+        name: of this replica.
+        cluster: its name, which stands in each document; may be empty.
+        host, port: where sidecars reach it; 0 lets the system choose.
+        lease_seconds: after so long without a sign of the leader another takes over.
+        token_seconds: how long a sidecar's token is believed without asking again.
+    """
+
+    name: str
+    cluster: str
+    host: str
+    port: int
+    lease_seconds: int
+    token_seconds: float
+
+
+class Controller:
+    """A unit.
+
+    Args:
+        record: told of each change of a spec, while this replica leads.
+        clock: seconds since the epoch.
+        monotonic: seconds.
+
+    Attributes:
+        server: where sidecars reach it.
+    """
+
+    name = "controller"
+
+    def __init__(
+        self,
+        control: ControlPlane,
+        certificates: Certificates,
+        options: Options,
+        *,
+        record: Recorded,
+        metrics: ControllerMetrics,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._metrics, self._record = metrics, record
+        self._hub, governed = Hub(self._told), Governed(options.cluster)
+        self._enforcement = Enforcement(self._hub)
+        self._reconciler = Reconciler(
+            governed,
+            self._hub,
+            self._enforcement,
+            report=self._report,
+            gone=lambda server: self._stream.end(server),  # noqa: PLW0108 - made below
+            recorded=self._changed_by,
+            metrics=metrics,
+            clock=clock,
+        )
+        self._config_maps = ConfigMaps(
+            control,
+            self._hub,
+            standing=lambda server: self._reconciler.standings.get(_key(server)),
+            told=lambda server: self._report([_key(server)]),
+            authority=lambda: self.server.authority,
+        )
+        self._reports = Reports(
+            control,
+            governed,
+            self._hub,
+            self._enforcement,
+            self._config_maps,
+            standing=self._reconciler.standings.get,
+            clock=clock,
+        )
+        self._watches = [
+            KindWatch(
+                control, kind, listed=self._reconciler.listed, changed=self._reconciler.changed
+            )
+            for kind in KINDS
+        ]
+        self._election = Election(
+            control,
+            options.name,
+            lease_seconds=options.lease_seconds,
+            changed=self._leadership_changed,
+            monotonic=monotonic,
+        )
+        self._stream = PolicyStream(
+            self._hub,
+            Callers(
+                control,
+                self._reconciler.accounts,
+                remember_seconds=options.token_seconds,
+                monotonic=monotonic,
+            ),
+            fault=self.fault,
+            is_sure=self._is_sure,
+            staleness=self._reconciler.staleness,
+            metrics=metrics,
+            name=options.name,
+        )
+        self.server = StreamServer(self._stream, certificates, options.host, options.port)
+        self._writers: list[asyncio.Task[None]] = []
+        metrics.sidecars.set_function(lambda: len(list(self._hub.all_followers())))
+        metrics.behind.set_function(
+            lambda: sum(not each.is_current for each in self._hub.all_followers())
+        )
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        election_stop = asyncio.Event()
+        tasks = [asyncio.create_task(watch.run(), name="watch") for watch in self._watches]
+        tasks.append(asyncio.create_task(self._election.run(election_stop, lambda: None)))
+        tasks.append(asyncio.create_task(self.server.run(ready), name="policy stream"))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            election_stop.set()  # another replica takes over before the streams end here
+            await asyncio.wait({tasks[len(self._watches)]})
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            stopping.cancel()
+            self._stream.end()
+            await _cancelled([*tasks, *self._writers])
+            await self.server.stop()
+
+    def fault(self) -> str:
+        """Why no sidecar is served here; empty where they are."""
+        if not self._reconciler.is_synced:
+            return _UNSYNCED
+        if self._election.standing is Leadership.STANDBY:
+            leader = self._election.leader
+            return f"this replica does not lead; {f'`{leader}` does' if leader else 'none does'}"
+        return ""
+
+    async def ping(self) -> None:
+        """Raises: Retryable: the API server cannot be followed."""
+        if not self._reconciler.is_synced or not all(each.is_live for each in self._watches):
+            raise Retryable("the custom resources cannot be followed; look at the log")
+
+    def _is_sure(self) -> bool:
+        leads = self._election.standing is Leadership.LEADS
+        return leads and all(each.is_live for each in self._watches)
+
+    def _leadership_changed(self) -> None:
+        standing = self._election.standing
+        self._metrics.leads.set(standing is Leadership.LEADS)
+        if standing is Leadership.STANDBY:
+            self._stream.end()
+            for task in self._writers:
+                task.cancel()
+            self._writers = []
+        elif not self._writers:
+            works = (self._reports.run(), self._config_maps.run())
+            self._writers = [asyncio.create_task(work, name="status") for work in works]
+
+    def _told(self, server: ObjectRef) -> None:
+        """A document or its followers changed."""
+        self._config_maps.mark(server)
+        self._report([_key(server), *self._enforcement.reached(server)])
+
+    def _report(self, keys: Iterable[Key]) -> None:
+        self._reports.mark(keys)
+
+    def _changed_by(self, before: Standing | None, after: Standing | None) -> None:
+        if self._election.standing is not Leadership.STANDBY:
+            self._record(before, after)
+
+
+def _key(server: ObjectRef) -> Key:
+    return Key(SERVER, server.namespace, server.name)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
