@@ -53,7 +53,7 @@ def _decide(policy: Snapshot, message: bytes, now: float) -> Decided:
         request = to_request(CheckRequest.FromString(message))
         asked = to_asked(request)
         return asked, policy.decide(request, now)
-    except Exception as error:  # the only broad catch: a bug denies
+    except Exception as error:  # the only broad catch on the way to a decision: a bug denies
         _log.error("check failed", extra={"error": _place(error)})
         return asked, failed(policy.facts)
 

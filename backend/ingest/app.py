@@ -203,7 +203,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "enqueue_failed", str(error)))
     except SentinelError as error:
         return _response(problem_of(error))
-    except Exception as error:  # the only broad catch: a bug answers 500 and is logged
+    except Exception as error:  # a bug answers 500 and is logged
         _log.exception("request failed", extra={"path": request.path})
         return _response(problem_of(error))
 
