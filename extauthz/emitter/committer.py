@@ -11,10 +11,9 @@ from extauthz.core.reasons import Reason
 from extauthz.emitter.entries import Call, Encoder
 from extauthz.emitter.journal import Journal, to_record
 from extauthz.emitter.mark import Mark
+from extauthz.emitter.rest import Rest
 
 _log = logging.getLogger(__name__)
-_REST_SECONDS = 1.0
-_SAY_EVERY_SECONDS = 60.0
 
 
 class Committer:
@@ -28,19 +27,20 @@ class Committer:
         mark: what it has settled needs its place in the journal no more.
         encoder: of this start.
         monotonic: seconds, never set back.
-
-    Attributes:
-        faults: writes that failed, and calls that cannot be written as JSON.
     """
 
     def __init__(
         self, journal: Journal, mark: Mark, encoder: Encoder, monotonic: Callable[[], float]
     ) -> None:
         self._journal, self._mark, self._encoder = journal, mark, encoder
-        self._monotonic = monotonic
-        self._again_at = self._say_at = monotonic()
+        self._rest = Rest(monotonic)
         self._writing = threading.Lock()
-        self.faults = 0
+        self._unwritable = 0
+
+    @property
+    def faults(self) -> int:
+        """Writes that failed, and calls that cannot be written as JSON."""
+        return self._rest.faults + self._unwritable
 
     @property
     def bytes(self) -> int:
@@ -69,14 +69,13 @@ class Committer:
         try:
             call.body = self._encoder.encode(call)
         except Exception:  # the pump will meet the same, and tell of it
-            self.faults += 1
+            self._unwritable += 1
         return bool(call.body)
 
     def _write(self, calls: Sequence[Call]) -> bool:
         if not calls:
             return False
-        resting = self._monotonic() < self._again_at
-        if not resting:
+        if self._rest.is_over:
             try:
                 records = b"".join([to_record(call.sequence, call.body) for call in calls])
                 self._journal.append(records, calls[-1].sequence)
@@ -88,11 +87,7 @@ class Committer:
         return False
 
     def _fail(self, error: Exception) -> None:
-        now = self._monotonic()
-        self.faults += 1
-        self._again_at = now + _REST_SECONDS
-        if now >= self._say_at:
-            self._say_at = now + _SAY_EVERY_SECONDS
+        if self._rest.failed():
             told = {"error": str(error)}
             _log.error("calls are denied, the journal takes nothing; give it room", extra=told)
 

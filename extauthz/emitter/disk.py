@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from extauthz.emitter.entries import Gap, Line
+from extauthz.emitter.rest import Rest
 from extauthz.emitter.spool import Position, Spool
 
 _log = logging.getLogger(__name__)
-_REST_SECONDS = 1.0
-_SAY_EVERY_SECONDS = 60.0
 T = TypeVar("T")
 
 
@@ -26,23 +25,25 @@ class Disk:
 
     Attributes:
         count, bytes: as of the spool, when the last work on it was awaited.
-        faults: writes that failed.
     """
 
     def __init__(
         self, thread: ThreadPoolExecutor, spool: Spool, monotonic: Callable[[], float]
     ) -> None:
-        self._thread, self._spool, self._monotonic = thread, spool, monotonic
+        self._thread, self._spool, self._rest = thread, spool, Rest(monotonic)
         self._sent: Position = (0, 0)  # all that is spooled up to here has been sent
         self._refused: list[Line] = []  # refused since, not yet marked so
-        self._again_at = self._say_at = monotonic()
         self.count, self.bytes = spool.count, spool.bytes
-        self.faults = 0
+
+    @property
+    def faults(self) -> int:
+        """Writes that failed."""
+        return self._rest.faults
 
     @property
     def is_resting(self) -> bool:
         """Whether a write failed a moment ago."""
-        return self._monotonic() < self._again_at
+        return not self._rest.is_over
 
     async def oldest(self, limit: int, max_bytes: int) -> list[Line]:
         """The first events that have not been sent, as `Spool.oldest`."""
@@ -63,7 +64,7 @@ class Disk:
         self._refused += refused
         if await self._write(self._spool.finish, through, list(self._refused)):
             self._refused.clear()
-            self._again_at = self._monotonic()  # there is room again
+            self._rest.end()  # there is room again
 
     async def forget(self, gap: Gap) -> None:
         """As `Spool.forget`; where it fails, the next start tells of the gap once more."""
@@ -77,11 +78,7 @@ class Disk:
         try:
             await self._run(work, *arguments)
         except sqlite3.Error as error:
-            now = self._monotonic()
-            self.faults += 1
-            self._again_at = now + _REST_SECONDS
-            if now >= self._say_at:
-                self._say_at = now + _SAY_EVERY_SECONDS
+            if self._rest.failed():
                 told = {"error": str(error)}
                 _log.warning("the spool takes nothing; give it room, or ingest back", extra=told)
             return False

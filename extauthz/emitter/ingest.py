@@ -11,9 +11,9 @@ import stamina
 from extauthz.core.errors import Retryable, SentinelError
 from extauthz.emitter.entries import Line
 from extauthz.emitter.options import EmitterOptions
+from extauthz.emitter.rest import SAY_EVERY_SECONDS
 
 _log = logging.getLogger(__name__)
-_SAY_EVERY_SECONDS = 60.0
 _MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_PROBLEM_BYTES = 64 * 1024
 _OF_ONE_EVENT = re.compile(r"\[[0-9]+\](\..*)?", re.DOTALL)  # a field like `[3].payload.server`
@@ -128,7 +128,7 @@ class Ingest:
         """Whether to log it: a change at once, a repetition once a minute."""
         now = self._monotonic()
         said, when = self._said.get(topic, ("", now))
-        if error == said and now - when < _SAY_EVERY_SECONDS:
+        if error == said and now - when < SAY_EVERY_SECONDS:
             return False
         self._said[topic] = error, now
         return True

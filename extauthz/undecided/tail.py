@@ -17,6 +17,7 @@ from extauthz.core.refusals import Refusal
 from extauthz.emitter.entries import Line
 from extauthz.emitter.ingest import Ingest
 from extauthz.emitter.options import EmitterOptions
+from extauthz.emitter.rest import REST_SECONDS
 from extauthz.undecided.calls import OpenCalls
 from extauthz.undecided.events import Place, Writer, identify
 from extauthz.undecided.lines import UndecidedRequest, read_line
@@ -27,7 +28,6 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 0.2
-REST_SECONDS: Final = 1.0  # after a fault
 BOOKMARK: Final = "undecided.position"
 CAUSES: Final = (Cause.UNDECIDED_OVERFLOW, Cause.REFUSED, Cause.UNDECIDED_REPLACED)
 
