@@ -26,7 +26,7 @@ from extauthz.core.times import format_instant
 from tests.perf.pipeline.processes import ROOT, Service, service
 from tests.perf.query import http, report
 from tests.perf.query.bare import Engine, Recording, seconds
-from tests.perf.query.dataset import Dataset, load, until_today
+from tests.perf.query.dataset import Dataset, Loaded, load, until_today
 from tests.perf.query.questions import QUESTIONS, WINDOW_DAYS, Asked, drawn, sample
 from tests.perf.query.report import Answered, Run, times
 
@@ -42,64 +42,77 @@ class Plan:
     """How much to measure.
 
     Args:
-        rounds: arguments of each question.
+        rounds: arguments of each question, at most.
+        budget: seconds that one question may take each way, once it was asked `LEAST` times.
         seconds: of the load from many connections.
-        keep: use the events that lie there, and leave them.
+        folder: of the events, which are kept, and used again; None for one that is removed.
     """
 
     events: int
     rounds: int
+    budget: float
     seconds: float
-    keep: bool
+    folder: Path | None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.perf.query", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="100000000 for the aim's run")
     parser.add_argument("--rounds", type=int, default=20, help="arguments of each question")
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds of a question, each way")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the load")
-    parser.add_argument("--keep", action="store_true", help="the events, for the next run")
+    parser.add_argument("--folder", type=Path, help="for the events; the next run uses them again")
     parser.add_argument("--out", type=Path, default=report.REPORT, help="the report's file")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process is ended
-    run = measure(Plan(given.events, given.rounds, given.seconds, given.keep))
+    folder = given.folder.resolve() if given.folder else None
+    run = measure(Plan(given.events, given.rounds, given.budget, given.seconds, folder))
     report.write(given.out, run)
     report.show(run)
     return 0
 
 
 def measure(plan: Plan) -> Run:
+    if plan.folder:
+        return _measured(plan, plan.folder)
     folder = ROOT / "build" / "bench" / f"query-{plan.events}"
-    data = until_today(plan.events, WINDOW_DAYS)
-    took = _load(folder, data, plan.keep)
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        stand = _InProcess(folder / "store", data)
-        asked = {
-            name: drawn(question, stand.sample, plan.rounds) for name, question in QUESTIONS.items()
-        }
-        inside = {name: _told(name, stand.times, same) for name, same in asked.items()}
-        size = stand.bytes()
-        stand.close()
-        url = f"chdb://{folder / 'store'}?ch_use_query_condition_cache=0"
-        with service("api", folder, STORE_URL=url) as api:
-            _tell("over HTTP")
-            for same in asked.values():
-                http.times(api, same[:1])
-            outside = {
-                name: times(_told(name, http.times, api, same)) for name, same in asked.items()
-            }
-            _tell("many at once, and exports")
-            load_ = http.load(api, plan.seconds)
-            exports = _exports(api, data)
+        return _measured(plan, folder)
     finally:
-        if not plan.keep:
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
+
+
+def _measured(plan: Plan, folder: Path) -> Run:
+    kept = Loaded.of(folder, until_today(plan.events, WINDOW_DAYS))
+    _load(folder, kept)
+    data = kept.data
+    facts = _facts() | {"plan": {**asdict(plan), "folder": str(plan.folder or "")}}
+    stand = _InProcess(folder / "store", data)
+    asked = {
+        name: drawn(question, stand.sample, plan.rounds) for name, question in QUESTIONS.items()
+    }
+    inside = {name: _told(name, stand.times, same, plan.budget) for name, same in asked.items()}
+    size = stand.bytes()
+    stand.close()
+    url = f"chdb://{folder / 'store'}?ch_use_query_condition_cache=0"
+    with service("api", folder, STORE_URL=url) as api:
+        _tell("over HTTP")
+        for same in asked.values():
+            http.times(api, same[:1], plan.budget)
+        outside = {
+            name: times(_told(name, http.times, api, same, plan.budget))
+            for name, same in asked.items()
+        }
+        _tell("many at once, and exports")
+        load_ = http.load(api, plan.seconds)
+        exports = _exports(api, data)
     questions = {
         name: Answered(statements, bare, store, outside[name])
         for name, (statements, bare, store) in inside.items()
     }
-    facts = _facts() | {"plan": asdict(plan)}
-    return Run(facts, data.events, data.days, took, size, questions, load_, exports)
+    facts["load average"] = f"{facts['load average']} at the start, {_load_average()} at the end"
+    return Run(facts, data.events, data.days, kept.seconds, size, questions, load_, exports)
 
 
 class _InProcess:
@@ -111,10 +124,13 @@ class _InProcess:
         self.sample = sample(self._readers, data, random.Random(SEED))
         self._readers.taken()
 
-    def times(self, asked: list[Asked]) -> tuple[int, report.Times, report.Times]:
+    def times(self, asked: list[Asked], budget: float) -> tuple[int, report.Times, report.Times]:
         """Statements, the bare engine's times, the adapter's."""
         bare, store, statements = [], [], 0
+        until = time.monotonic() + 3 * budget  # each is asked to be taken down, too
         for number, each in enumerate([asked[0], *asked]):  # the first one warms up
+            if number > http.LEAST and time.monotonic() > until:
+                break
             each.ask(self._readers)
             taken = self._readers.taken()
             statements = max(statements, len(taken))
@@ -141,23 +157,23 @@ class _InProcess:
         self._engine.close()
 
 
-def _load(folder: Path, data: Dataset, keep: bool) -> float:
-    """How long it took; 0 where events were kept."""
-    if keep and folder.exists():
-        return 0.0
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _tell(f"making {data.events:,} events")
+def _load(folder: Path, kept: Loaded) -> None:
+    """What is missing, day by day, so that a run that was ended goes on."""
+    _tell(f"{kept.data.events:,} events, {kept.days} of {kept.data.days} days are there")
     url = f"chdb://{folder / 'store'}"
     store = ClickHouseStore(url)
     store.migrate()
     client = Server(url, "").connect()
-    took = seconds(lambda: load(client, data))
-    _tell("merging")
-    client.command("OPTIMIZE TABLE events FINAL")  # as they lie once they are some hours old
+    while kept.days < kept.data.days:
+        day = kept.days
+        kept.days, kept.seconds = (
+            day + 1,
+            kept.seconds + seconds(lambda day=day: load(client, kept.data, day)),
+        )
+        kept.write(folder)
+        _tell(f"  day {kept.days} of {kept.data.days}: {kept.seconds:.0f} s so far")
     client.close()
     store.close()
-    return took
 
 
 def _exports(api: Service, data: Dataset) -> dict[str, http.Export]:
@@ -177,9 +193,14 @@ def _facts() -> dict[str, object]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}",
+        "load average": _load_average(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def _load_average() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 def _told(name: str, act: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:

@@ -7,9 +7,13 @@ Each event is made from its number alone, so that the same arguments make the sa
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
+import msgspec
 from clickhouse_connect.driver.client import Client
+
+_LOADED = "loaded.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,50 @@ def until_today(events: int, days: int) -> Dataset:
     return Dataset(events, days, midnight + timedelta(days=1))
 
 
-def load(client: Client, data: Dataset) -> None:
-    """One statement a day: a partition is written at once, in order."""
-    for day in range(data.days):
-        first = data.events * day // data.days
-        last = data.events * (day + 1) // data.days
-        client.command(
-            _INSERT, parameters=_parameters(data, day, first, last), settings={"max_threads": "2"}
-        )
+@dataclass(slots=True)
+class Loaded:
+    """How much of it lies in a folder.
+
+    Args:
+        days: how many of its days are there, whole.
+        seconds: what they took.
+    """
+
+    data: Dataset
+    days: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, folder: Path, data: Dataset) -> Self:
+        """Raises: SystemExit: the folder has another number of events, or none of ours."""
+        told = folder / _LOADED
+        if told.exists():
+            found = msgspec.json.decode(told.read_bytes(), type=cls)
+            if found.data.events != data.events:
+                raise SystemExit(
+                    f"error: {folder} holds {found.data.events} events, not {data.events};"
+                    " name another --folder"
+                )
+            return found
+        if folder.exists() and any(folder.iterdir()):
+            raise SystemExit(f"error: {folder} is not empty; name another --folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(data)
+
+    def write(self, folder: Path) -> None:
+        (folder / _LOADED).write_bytes(msgspec.json.encode(self))
+
+
+def load(client: Client, data: Dataset, day: int) -> None:
+    """A day, anew: its partition is written at once, in order, and merged as old ones are."""
+    first = data.events * day // data.days
+    last = data.events * (day + 1) // data.days
+    partition = f"PARTITION '{(data.begin + timedelta(days=day)).date()}'"
+    client.command(f"ALTER TABLE events DROP {partition}")
+    client.command(
+        _INSERT, parameters=_parameters(data, day, first, last), settings={"max_threads": "2"}
+    )
+    client.command(f"OPTIMIZE TABLE events {partition} FINAL")
 
 
 def _parameters(data: Dataset, day: int, first: int, last: int) -> dict[str, Any]:
