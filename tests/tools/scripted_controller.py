@@ -20,7 +20,7 @@ from protos.gen.policy_stream_pb2 import (
 
 Document = dict[str, Any]
 SERVICE = "sentinel.policy.v1.PolicyStream"
-PINGS = [("grpc.http2.min_recv_ping_interval_without_data_ms", 10)]
+PINGS = [("grpc.http2.min_ping_interval_without_data_ms", 10)]
 BOTH = ("grants", "sessions")
 
 
@@ -84,7 +84,10 @@ class Session:
 
     async def answer(self) -> Acknowledgement:
         """The sidecar's next acknowledgement."""
-        request = FollowRequest.FromString(await anext(self._requests))
+        raw = await anext(self._requests, None)
+        if raw is None:  # the sidecar left
+            raise asyncio.CancelledError
+        request = FollowRequest.FromString(raw)
         assert request.HasField("acknowledgement")
         return request.acknowledgement
 

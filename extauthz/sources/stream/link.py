@@ -173,6 +173,8 @@ def _channel_settings(options: StreamOptions) -> list[tuple[str, Any]]:
         # A connection whose other end is gone is seen within these two.
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout_seconds * 1000)),
+        # Without this one a ping that went out is waited for during a minute.
+        ("grpc.http2.ping_timeout_ms", int(options.keepalive_timeout_seconds * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_metadata_size", 16 * 1024),

@@ -164,6 +164,7 @@ class StreamSource:
             if answer is None:
                 continue
             if answer.error:
+                self._last_error = answer.error
                 intake.run_kept()
             self._report()
             await stream.send(FollowRequest(acknowledgement=answer), seconds)
@@ -179,9 +180,7 @@ class StreamSource:
         refused = self._intake.refused
         found = [self._away.fault if self._away else None, self._intake.unkept]
         if refused:
-            told = Fault(self.name, 0, refused.field, refused.problem, refused.mend)
-            self._last_error = str(told)
-            found.append(told)
+            found.append(Fault(self.name, 0, refused.field, refused.problem, refused.mend))
         self._policies.report(tuple(each for each in found if each))
 
 

@@ -172,7 +172,7 @@ async def test_unreadable_file(world: World) -> None:
 
 
 async def test_duplicates(world: World) -> None:
-    """Two objects of one name keep the running policy, and name each other's place."""
+    """An object that stands twice stays as it was, and its places are named."""
     await world.look()
     world.write("copy.yaml", "---\n" + GRANT.replace("allow}", "deny}"))
     assert await world.look() == "allowed"
@@ -183,6 +183,24 @@ async def test_duplicates(world: World) -> None:
     (world.folder / "copy.yaml").unlink()
     assert await world.look() == "allowed"
     assert world.faults == []
+
+
+async def test_another_object_stands_twice(world: World) -> None:
+    """Rights are taken back all the same."""
+    copy = GRANT.replace("name: ops", "name: other")
+    world.write("b.yaml", copy)
+    await world.look()
+    world.write("b-copy.yaml", copy)
+    world.write("team/grant.yml", GRANT + "  disabled: true\n")
+    assert await world.look() == "grant_disabled"
+    assert "second MCPAccessGrant `home/other`" in world.faults[0]
+
+
+async def test_stands_twice_from_the_start(world: World) -> None:
+    """Nobody knows which is meant: no policy."""
+    world.write("copy.yaml", GRANT.replace("allow}", "deny}"))
+    assert await world.look() == "policy_unavailable"
+    assert "second MCPAccessGrant `home/ops`" in world.faults[0]
 
 
 async def test_server_gone(world: World) -> None:
