@@ -51,7 +51,7 @@ class Setting:
         file_names: names of settings that hold the path of a file with the value instead.
         default: the value when none is set, already read; `None` means unset where allowed.
         required: true where there is no default.
-        help: one sentence for the reader of the README.
+        help: one sentence for the reader of docs/settings.md.
         read: from text to value; raises Invalid without a field.
         secret: never shown, in no error either.
         write: from value to text, such as `read` reads.

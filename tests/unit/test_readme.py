@@ -1,4 +1,4 @@
-"""README tells what the code does."""
+"""README and the page of settings tell what the code does."""
 
 import re
 from pathlib import Path
@@ -12,15 +12,16 @@ from extauthz.settings import Settings as DecisionPointSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("heading", "kind"),
-    [("### The decision point", DecisionPointSettings), ("### The backend", BackendSettings)],
+    [("## The decision point", DecisionPointSettings), ("## The backend", BackendSettings)],
 )
 def test_settings_tables(heading: str, kind: Any) -> None:
     """Each settings table lists every setting with its default and help, and no other."""
-    section = README.split(heading)[1].split("\n#")[0]
+    section = SETTINGS.split(heading)[1].split("\n#")[0]
     told = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", section, re.MULTILINE)
     rows = config.table(kind).values()
     expected = [(row.name, _default(row), row.help) for row in rows]
