@@ -29,8 +29,10 @@ def test_each_component_has_its_turn_in_a_restart() -> None:
 def test_help_names_each_port_of_metrics() -> None:
     """Whoever scrapes them finds it in the table of settings."""
     (row,) = (each for each in config.table(Settings).values() if each.name == "METRICS_PORT")
-    for name, component in wiring.COMPONENTS.items():
-        assert re.search(rf"\b{name}\b[^,.]*\b{component.metrics_port}\b", row.help), name
+    ports = {name: component.metrics_port for name, component in wiring.COMPONENTS.items()}
+    for name, port in ports.items():
+        told = str(port) if port == wiring.ALL_METRICS_PORT else f"{name} {port}"
+        assert re.search(rf"\b{told}\b", row.help), name
 
 
 def test_a_component_that_nobody_knows_cannot_run() -> None:
