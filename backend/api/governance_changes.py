@@ -118,10 +118,10 @@ class Governance:
     def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Effect]:
         """What `make` would do. Raises as that does, but for what comes of writing."""
         stored = self._stored(wanted)
-        if wanted.expected and (stored is None or stored.version != wanted.expected):
-            raise _moved("it was changed meanwhile, or is gone")
         before = stored.resource if stored else None
         after = _born(wanted.changed(before), before, now)
+        if wanted.expected and (stored is None or stored.version != wanted.expected):
+            raise _moved("it was changed meanwhile, or is gone")
         effect = self._effects.of(before, after, now, wanted.by.namespaces)
         created_at = stored.created_at if stored else format_instant(now.timestamp())
         version = stored.version if stored and before == after else ""

@@ -189,7 +189,7 @@ def count(name: str, default: int, most: int, help: str) -> Parameter[int]:
     return Parameter(name, read, whole_number(most) | {"default": default}, help, default)
 
 
-def whole_number(most: int) -> Mapping[str, Any]:
+def whole_number(most: int) -> dict[str, Any]:
     """The schema of one in [1, most]; a blank one is not given."""
     number = {"type": "integer", "minimum": 1, "maximum": most}
     return {"anyOf": [number, {"type": "string", "maxLength": 0}]}

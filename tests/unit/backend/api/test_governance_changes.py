@@ -185,7 +185,6 @@ spec: {serverRef: {name: bank}, subject: {humanID: boss}, maxTrust: TRUST}
     ("files", "said"),
     [
         ({"hush.yaml": HUSH.replace("TRUST", "secret")}, "may stand in a broken file"),
-        ({f"{n}.yaml": HUSH.replace("TRUST", "low") for n in "ab"}, "stands twice"),
     ],
 )
 def test_what_stands_in_the_way_is_told_to_who_may_see_it(
@@ -299,29 +298,46 @@ def test_a_dry_run_tells_which_calls_would_change(trail: Trail, stored: ClickHou
     assert trail.told() == []
 
 
+ELSEWHERE, OTHERS = {"serverRef": {"name": "other"}}, {"subject": {"agentID": "b"}}
+USELESS = {"name": "n", "toolRules": "refund:allow:high"}
+
+
 @pytest.mark.parametrize(
-    ("made", "to", "field"),
+    ("method", "path", "body", "field"),
     [
-        (GRANT, {"toolRules": "refund:allow:high"}, "toolRules[0]"),
-        (GRANT, {"serverRef": {"name": "other"}}, "serverRef"),
-        (SESSION, {"subject": {"agentID": "b"}}, "subject"),
+        ("POST", GRANTS, GRANT | USELESS, "toolRules[0]"),
+        ("POST", GRANTS, GRANT | ELSEWHERE, "serverRef"),
+        ("PATCH", ONE, ELSEWHERE, "serverRef"),
+        ("POST", SESSIONS, SESSION | OTHERS, "subject"),
+        ("PATCH", f"{SESSIONS}/team-a/s", OTHERS, "subject"),
     ],
 )
 @pytest.mark.parametrize("query", ["", "?dryRun=true"])
 def test_what_a_cluster_refuses_is_refused_everywhere(
-    trail: Trail, stored: ClickHouseStore, made: Any, to: Any, field: str, query: str
-) -> None:
-    """A rule that can never allow, and another server or caller; when it is tried, too."""
+    trail: Trail, stored: ClickHouseStore, method: str, path: str, body: Any, field: str, query: str
+) -> None:  # fmt: skip
+    """A new rule that can never allow, and another server or caller; when it is tried, too."""
     trail.client = trail.new_client(stored)
     (trail.folder / "other.yaml").write_text(SHOP.replace("name: shop", "name: other"))
-    all_ = GRANTS if made is GRANT else SESSIONS
-    assert trail.ask("POST", all_, made)[0] == 200
-    one = f"{all_}/team-a/{made['name']}{query}"
-    for status, problem in (
-        trail.ask("PATCH", one, to),
-        trail.ask("POST", f"{all_}{query}", made | to),
-    ):
-        assert (status, problem["error"], problem["field"]) == (400, "invalid_body", field)
+    assert trail.ask("POST", GRANTS, GRANT)[0] == trail.ask("POST", SESSIONS, SESSION)[0] == 200
+    status, problem = trail.ask(method, f"{path}{query}", body)
+    assert (status, problem["error"], problem["field"]) == (400, "invalid_body", field)
+
+
+def test_a_trial_refuses_what_the_change_would(trail: Trail, stored: ClickHouseStore) -> None:
+    """With the same status, whichever of several things is wrong."""
+    trail.client = trail.new_client(stored)
+    for made in (False, True):
+        for path, method in ((ONE, "PATCH"), (ONE, "DELETE"), (GRANTS, "POST")):
+            body = (
+                None if method == "DELETE" else GRANT if method == "POST" else {"maxTrust": "low"}
+            )
+            one, tried = (
+                trail.ask(method, f"{path}{query}", body, **{"If-Match": '"older"'})
+                for query in ("", "?dryRun=true")
+            )
+            assert one[0] == tried[0] == (412 if made or method == "POST" else 404)
+        trail.ask("POST", GRANTS, GRANT)
 
 
 def test_every_change_can_be_tried(trail: Trail, stored: ClickHouseStore) -> None:
