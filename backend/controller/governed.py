@@ -48,10 +48,15 @@ class Governed:
         self.bindings: dict[Key, Binding] = {}
         self.faults: dict[Key, Invalid] = {}
         self._named: dict[ObjectRef, set[Key]] = {}  # by the server that they name
+        self._sessions: dict[ObjectRef, set[Key]] = {}  # those of them that are sessions
 
     def of_server(self, server: ObjectRef) -> Iterator[Key]:
         """The grants and sessions that name it, counting or not."""
         return iter(self._named.get(server, ()))
+
+    def has_sessions(self, server: ObjectRef) -> bool:
+        """Whether sessions of it count."""
+        return any(self.counts(key) for key in self._sessions.get(server, ()))
 
     def put_server(self, server: MCPServer, generated_at: str) -> Delta:
         """Take a server as it is now."""
@@ -72,10 +77,13 @@ class Governed:
         before = self.bindings.pop(key, None)
         self.faults.pop(key, None)
         if before is not None:
-            self._named[before.server].discard(key)
+            for index in (self._named, self._sessions):
+                index.get(before.server, set()).discard(key)
         if binding is not None:
             self.bindings[key] = binding
             self._named.setdefault(binding.server, set()).add(key)
+            if isinstance(binding, MCPAgentSession):
+                self._sessions.setdefault(binding.server, set()).add(key)
         touched = {each.server for each in (before, binding) if each is not None}
         known = (ref for ref in touched if ref in self.servers)
         return [self._delta(ref, None, {key}) for ref in sorted(known, key=str)]

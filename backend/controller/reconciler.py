@@ -1,5 +1,6 @@
 """From what stands at the API server to documents for the sidecars, object by object."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -63,6 +64,8 @@ class Reconciler:
             self.is_synced = True
             for each in sorted(KINDS, key=lambda name: name == SERVER):
                 self._take_all(self._early.pop(each), ())
+            gc.collect()
+            gc.freeze()  # looking through them for garbage again and again would hold changes up
             _log.info("custom resources are known", extra={"objects": len(self.standings)})
 
     def changed(self, observed: Observed) -> None:

@@ -117,10 +117,7 @@ class Reports:
         return conditions.of_server(
             standing,
             self._enforcement.reach(standing.key, ref),
-            has_sessions=any(
-                key.kind == "MCPAgentSession" and self._governed.counts(key)
-                for key in self._governed.of_server(ref)
-            ),
+            has_sessions=self._governed.has_sessions(ref),
             config_map=self._config_maps.fault(ref),
         )
 
