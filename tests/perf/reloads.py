@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from extauthz.core.compile import compile_document, load_document
-from extauthz.core.revise import Revised
+from extauthz.core.incremental import IncrementalPolicy
 from tests.perf.policies import ALLOWED, document, grant, request
 from tests.perf.stand import Stand
 
@@ -54,10 +54,10 @@ def measure(stand: Stand, grants: int, rounds: int) -> Policies:
         loads.append(seconds)
         seconds, _ = _timed(lambda parsed=parsed: compile_document(parsed))
         compiles.append(seconds)
-    revised = Revised.of(document(grants))
+    incremental = IncrementalPolicy.of(document(grants))
     for number in range(20):
         changed = grant(number, f"agent-{number:06}", "low")
-        seconds, _ = _timed(lambda changed=changed: revised.change(grants=[changed]))
+        seconds, _ = _timed(lambda changed=changed: incremental.change(grants=[changed]))
         changes.append(seconds)
     without, with_reloads, reloads = _under_load(stand, grants, raw, rounds)
     return Policies(

@@ -17,8 +17,8 @@ import msgspec
 from extauthz.core.compile import load_document
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.incremental import IncrementalPolicy, rest_of, subjects_of
 from extauthz.core.policy import Policy, SubjectKey
-from extauthz.core.revise import Revised, rest_of, subjects_of
 from extauthz.sources.aside import (
     STEP,
     begin,
@@ -57,11 +57,11 @@ class Taken:
     """A document that was taken.
 
     Args:
-        revised: compiled.
+        incremental: compiled.
         unkept: why it is not on disk; empty where it is.
     """
 
-    revised: Revised
+    incremental: IncrementalPolicy
     unkept: str
 
 
@@ -74,22 +74,22 @@ def take_here(raw: bytes, wanted: Wanted) -> Taken:
     document = load_document(raw)
     # Its parts may have changed since these were written: `wanted.revision` tells.
     document = rest_of(document) | {kind: document.get(kind) for kind in ("grants", "sessions")}
-    revised = Revised.of(document)
-    facts = revised.policy.facts
+    incremental = IncrementalPolicy.of(document)
+    facts = incremental.policy.facts
     if fault := mismatch(facts, PolicyFacts(wanted.server, wanted.namespace), _MEND_SERVER):
         raise fault
     if facts.revision != wanted.revision:
         problem = f"has the digest `{facts.revision}`, not `{wanted.revision}`"
         raise Invalid("$", problem, _MEND_DIGEST)
-    return Taken(revised, _keep(document, revised, wanted) if wanted.store else "")
+    return Taken(incremental, _keep(document, incremental, wanted) if wanted.store else "")
 
 
-def _keep(document: Mapping[str, Any], revised: Revised, wanted: Wanted) -> str:
+def _keep(document: Mapping[str, Any], incremental: IncrementalPolicy, wanted: Wanted) -> str:
     try:
         store = LastGood(Path(wanted.store))
         try:
-            objects = objects_of(document, revised.policy.facts.namespace)
-            store.replace(revised.rest, objects, revision=wanted.revision, now=wanted.now)
+            objects = objects_of(document, incremental.policy.facts.namespace)
+            store.replace(incremental.rest, objects, revision=wanted.revision, now=wanted.now)
         finally:
             store.close()
     except (OSError, sqlite3.Error) as error:
@@ -113,7 +113,7 @@ async def take_aside(raw: bytes, wanted: Wanted) -> Taken:
         digests = await receive_all(stream)
         joined = await receive(stream)
     policy = replace(policy, grants=grants, sessions=sessions)
-    return Taken(Revised(policy, rest, digests, joined, await _subjects(policy)), unkept)
+    return Taken(IncrementalPolicy(policy, rest, digests, joined, await _subjects(policy)), unkept)
 
 
 async def _subjects(policy: Policy) -> dict[tuple[str, str], SubjectKey]:
@@ -134,12 +134,14 @@ def main(source: BinaryIO, target: BinaryIO, argument: str) -> None:
     except Invalid as error:
         send(target, ((error.field, error.problem, error.mend), "", None, None))
     else:
-        revised, policy = taken.revised, taken.revised.policy
-        send(target, (None, taken.unkept, replace(policy, grants={}, sessions={}), revised.rest))
+        incremental, policy = taken.incremental, taken.incremental.policy
+        send(
+            target, (None, taken.unkept, replace(policy, grants={}, sessions={}), incremental.rest)
+        )
         send_all(target, policy.grants.items())
         send_all(target, policy.sessions.items())
-        send_all(target, revised.digests.items())
-        send(target, revised.joined)
+        send_all(target, incremental.digests.items())
+        send(target, incremental.joined)
     target.flush()
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 from extauthz.core.compile import load_document
 from extauthz.core.errors import Invalid
+from extauthz.core.incremental import IncrementalPolicy, ObjectKey
 from extauthz.core.manifests import Fault
-from extauthz.core.revise import ObjectKey, Revised
 from extauthz.sources.aside import LARGE_BYTES, contents, let_go
 from extauthz.sources.policies import Policies
 from extauthz.sources.stream.aside import Taken, Wanted, take_aside, take_here
@@ -45,7 +45,7 @@ class Intake:
     ) -> None:
         self._options, self._policies, self._clock = options, policies, clock
         self._counts = counts
-        self._revised: Revised | None = None
+        self._incremental: IncrementalPolicy | None = None
         self._kept_at = 0.0  # when what was kept had last been confirmed
         self._store: LastGood | None = None
         self._thread = ThreadPoolExecutor(1, "last good policy")  # alone touches the file
@@ -56,7 +56,7 @@ class Intake:
     @property
     def revision(self) -> str:
         """Of the document that is held; empty when none is."""
-        return self._revised.policy.facts.revision if self._revised else ""
+        return self._incremental.policy.facts.revision if self._incremental else ""
 
     @property
     def pending(self) -> bool:
@@ -70,7 +70,10 @@ class Intake:
             kept = await self._in_thread(self._open)
             if kept is not None:
                 taken = await self._take(kept.raw, kept.revision)
-                self._revised, self._kept_at = taken.revised, min(kept.confirmed_at, self._clock())
+                self._incremental, self._kept_at = (
+                    taken.incremental,
+                    min(kept.confirmed_at, self._clock()),
+                )
         except Invalid as error:
             self.unkept = Fault(str(path), 0, error.field, error.problem, _MEND_FILE)
         except (OSError, sqlite3.Error) as error:
@@ -89,13 +92,13 @@ class Intake:
 
     def run_kept(self) -> None:
         """Let decide what was kept, as old as it is, where nothing runs yet."""
-        if self._revised and not self._policies.is_ready:
+        if self._incremental and not self._policies.is_ready:
             now = self._clock()
-            self._policies.run(self._revised.policy, confirmed_at=self._kept_at, now=now)
+            self._policies.run(self._incremental.policy, confirmed_at=self._kept_at, now=now)
 
     def forget(self) -> None:
         """Hold nothing that could be changed: the next update is a whole one. What runs goes on."""
-        self._revised = None
+        self._incremental = None
 
     def begin(self) -> None:
         """Another stream begins: what is incomplete will not be completed."""
@@ -134,20 +137,20 @@ class Intake:
         if kind is Kind.FULL:
             await self._replace(update, begun)
             return
-        revised = self._revised
-        if revised is None or self.revision != update.base:
+        incremental = self._incremental
+        if incremental is None or self.revision != update.base:
             problem = f"changes `{update.base}`, and `{self.revision}` is held here"
             raise Invalid("base_revision", problem, "send the whole document")
         if kind is Kind.INCREMENT:
-            await self._change(revised, update, begun)
+            await self._change(incremental, update, begun)
             return
-        now = self._run(revised, kind, begun)
+        now = self._run(incremental, kind, begun)
         await self._keep(lambda store: store.confirm(update.revision, now))
 
-    def _run(self, revised: Revised, kind: Kind, begun: float) -> float:
+    def _run(self, incremental: IncrementalPolicy, kind: Kind, begun: float) -> float:
         """The swap; the time of it."""
         now = self._clock()
-        self._policies.run(revised.policy, confirmed_at=now, now=now)
+        self._policies.run(incremental.policy, confirmed_at=now, now=now)
         self._counts.applied(kind, monotonic() - begun)
         return now
 
@@ -157,8 +160,8 @@ class Intake:
             raise Invalid("base_revision", "is empty, and something is removed", mend)
         raw = await asyncio.to_thread(whole, update.head, update.grants, update.sessions)
         taken = await self._take(raw, update.revision, keep=True)
-        before, self._revised = self._revised, taken.revised
-        self._run(taken.revised, Kind.FULL, begun)
+        before, self._incremental = self._incremental, taken.incremental
+        self._run(taken.incremental, Kind.FULL, begun)
         if self._store:
             self.unkept = self._unkept(taken.unkept) if taken.unkept else None
         if before:
@@ -184,14 +187,14 @@ class Intake:
                 raise Invalid("$", problem, "give the decision point more memory") from error
         return await asyncio.to_thread(take_here, raw, wanted)
 
-    async def _change(self, revised: Revised, update: Update, begun: float) -> None:
+    async def _change(self, incremental: IncrementalPolicy, update: Update, begun: float) -> None:
         if update.bytes > LARGE_BYTES:  # calls go on meanwhile, if slower
-            put = await asyncio.to_thread(_revise, revised, update)
+            put = await asyncio.to_thread(_revise, incremental, update)
         else:
-            put = _revise(revised, update)
-        now = self._run(revised, Kind.INCREMENT, begun)
-        objects, gone = objects_of(put, revised.policy.facts.namespace), _gone(update)
-        head = revised.rest if update.head else None
+            put = _revise(incremental, update)
+        now = self._run(incremental, Kind.INCREMENT, begun)
+        objects, gone = objects_of(put, incremental.policy.facts.namespace), _gone(update)
+        head = incremental.rest if update.head else None
         await self._keep(
             lambda store: store.change(
                 head, objects, gone, base=update.base, revision=update.revision, now=now
@@ -228,14 +231,14 @@ def _gone(update: Update) -> list[ObjectKey]:
     return grants + [("session", ref.namespace, ref.name) for ref in update.gone_sessions]
 
 
-def _revise(revised: Revised, update: Update) -> _Put:
+def _revise(incremental: IncrementalPolicy, update: Update) -> _Put:
     """Change the policy; what was put."""
     put: _Put = {
         "grants": _parse("grants", update.grants),
         "sessions": _parse("sessions", update.sessions),
     }
     [head] = _parse("head", [update.head]) if update.head else [None]
-    revised.change(
+    incremental.change(
         head=head,
         grants=put["grants"],
         sessions=put["sessions"],

@@ -16,7 +16,7 @@ from extauthz.core.bindings import reference
 from extauthz.core.canonical import canonical
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
-from extauthz.core.revise import ObjectKey
+from extauthz.core.incremental import ObjectKey
 
 _VERSION: Final = 1
 _SCHEMA: Final = f"""

@@ -40,7 +40,7 @@ def subjects_of(
     return {order(grant): subject for subject, found in index for grant in found.grants}
 
 
-class Revised:
+class IncrementalPolicy:
     """A policy, and what is needed to change it.
 
     Args:
@@ -68,7 +68,7 @@ class Revised:
         self._subjects = subjects_of(policy.grants.items()) if subjects is None else subjects
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Revised":
+    def of(cls, document: Mapping[str, Any]) -> "IncrementalPolicy":
         """Compile a document; it is not kept.
 
         Raises:

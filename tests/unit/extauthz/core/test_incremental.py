@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
+from extauthz.core.incremental import IncrementalPolicy
 from extauthz.core.policy import Policy
-from extauthz.core.revise import Revised
 
 HEAD = {"schema_version": "v1", "server": {"name": "demo", "namespace": "home"}}
 NAMES = st.sampled_from(["a", "b", "away/c", "d"])
@@ -51,16 +51,16 @@ def test_same_as_compiling(
     grants: list[dict[str, Any]], sessions: list[dict[str, Any]], changes: list[Any]
 ) -> None:
     """After any changes the policy and its revision are those of the changed document."""
-    revised = Revised.of(HEAD | {"grants": grants, "sessions": sessions})
+    incremental = IncrementalPolicy.of(HEAD | {"grants": grants, "sessions": sessions})
     kept = [{item["name"]: item for item in items} for items in (grants, sessions)]
     for *put, gone_grants, gone_sessions in changes:
-        before = revised.policy
+        before = incremental.policy
         seen = described(before)
         for index, items, gone in zip(kept, put, (gone_grants, gone_sessions), strict=True):
             for name in gone:
                 index.pop(name, None)
             index |= {item["name"]: item for item in items}
-        revised.change(
+        incremental.change(
             grants=put[0],
             sessions=put[1],
             gone_grants=map(ref, gone_grants),
@@ -68,24 +68,26 @@ def test_same_as_compiling(
         )
         assert described(before) == seen
     document = HEAD | {"grants": [*kept[0].values()], "sessions": [*kept[1].values()]}
-    assert described(revised.policy) == described(compile_document(document))
+    assert described(incremental.policy) == described(compile_document(document))
 
 
 def test_an_invalid_change_changes_nothing() -> None:
     """It is refused with its path, and the policy is the one before."""
-    revised = Revised.of(HEAD | {"grants": [place("a") | {"human_id": "ann"}]})
-    before = revised.policy
+    incremental = IncrementalPolicy.of(HEAD | {"grants": [place("a") | {"human_id": "ann"}]})
+    before = incremental.policy
     with pytest.raises(Invalid, match=r"\$\.grants\[1\]\.max_trust: unknown value `huge`"):
-        revised.change(grants=[place("b"), place("d") | {"max_trust": "huge"}])
-    assert revised.policy is before
-    assert described(revised.change()) == described(before)
+        incremental.change(grants=[place("b"), place("d") | {"max_trust": "huge"}])
+    assert incremental.policy is before
+    assert described(incremental.change()) == described(before)
 
 
 def test_a_session_never_takes_the_place_of_another() -> None:
     """Refused as compiling refuses it: one may be revoked, and the other not."""
-    revised = Revised.of(HEAD | {"sessions": [place("a") | {"agent_id": "ops", "revoked": True}]})
-    before = revised.policy
+    incremental = IncrementalPolicy.of(
+        HEAD | {"sessions": [place("a") | {"agent_id": "ops", "revoked": True}]}
+    )
+    before = incremental.policy
     with pytest.raises(Invalid, match="second session `a`"):
-        revised.change(sessions=[{"name": "a", "namespace": "away", "agent_id": "ops"}])
-    assert revised.policy is before
-    assert described(revised.change()) == described(before)
+        incremental.change(sessions=[{"name": "a", "namespace": "away", "agent_id": "ops"}])
+    assert incremental.policy is before
+    assert described(incremental.change()) == described(before)
