@@ -101,7 +101,8 @@ class Operations:
     async def _ready(self, _: web.Request) -> web.Response:
         if fault := self._fault():
             return web.Response(status=503, text=f"{fault}\n")
-        return web.Response(text="ok\n")
+        doubt = next(iter(self._policies.faults), None)  # of what was to follow what runs
+        return web.Response(text=f"ok, but {doubt}\n" if doubt else "ok\n")
 
     def _fault(self) -> str:
         """Why no call can be allowed here now; empty where some can."""

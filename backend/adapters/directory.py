@@ -1,7 +1,7 @@
 """AccessStore over a folder of YAML: what a person edits on one machine.
 
 Every call looks at the folder anew, by the decision point's rule: an edit shows at once, a
-broken file keeps its last good objects, and while an object stands twice nothing changes.
+broken file keeps its last good objects, and an object that stands twice stays as it was.
 """
 
 import threading
@@ -58,7 +58,6 @@ class DirectoryStore:
         self._folder, self._clock, self._pause = folder, clock, pause
         self._reader = AccessReader(folder, keep=_facts, settle_seconds=0)
         self._reading_alone = threading.Lock()
-        self._sound: _Reading | None = None  # the last one without duplicates
 
     def servers(self, namespace: str = "") -> Sequence[MCPServer]:
         return [stored.resource for stored in self.objects(MCPServer, namespace)]
@@ -70,21 +69,14 @@ class DirectoryStore:
         return [stored.resource for stored in self.objects(MCPAgentSession, namespace)]
 
     def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
-        reading = self._read()
-        if reading.duplicates and self._sound:
-            reading = self._sound
-        found: dict[tuple[str, str], Stored[R]] = {}
-        for each in reading.objects:
-            one = each.resource
-            if isinstance(one, kind) and namespace in ("", one.namespace):
-                stored = Stored(one, each.kept.version, each.kept.created_at)
-                found.setdefault((one.namespace, one.name), stored)
-        return [found[key] for key in sorted(found)]
+        return _of_kind(self._read(), kind, namespace)
 
     def get(self, kind: type[R], namespace: str, name: str) -> Stored[R]:
-        for found in self.objects(kind, namespace):
+        reading = self._read()
+        for found in _of_kind(reading, kind, namespace):
             if found.resource.name == name:
                 return found
+        _refuse_twice(reading, Key(kind.__name__, namespace, name))
         raise NotFound(
             f"no {kind.__name__} `{namespace}/{name}` in the access folder; look at its list"
         )
@@ -158,13 +150,11 @@ class DirectoryStore:
         """The object, and the file that it stands in.
 
         Raises:
-            Invalid: it may stand in a broken file, or nothing that is written counts now.
+            Invalid: it may stand in a broken file, or stands twice.
             Moved: the file is being edited.
         """
         reading = self._read()
-        if reading.duplicates:
-            problem = f"no edit counts while an object stands twice: {reading.duplicates[0]}"
-            raise Invalid("", problem)
+        _refuse_twice(reading, key)
         files = reading.files.items()
         sound = (path for path, file in files if not file.faults and _holds(file.objects, key))
         found = next(sound, None)
@@ -229,9 +219,23 @@ class DirectoryStore:
                 reading = self._reader.read()
             except OSError as error:
                 raise _unreadable(self._folder, error) from error
-            if not reading.duplicates:
-                self._sound = reading
         return reading
+
+
+def _of_kind(reading: _Reading, kind: type[R], namespace: str) -> Sequence[Stored[R]]:
+    found = [
+        Stored(each.resource, each.kept.version, each.kept.created_at)
+        for each in reading.objects
+        if isinstance(each.resource, kind) and namespace in ("", each.resource.namespace)
+    ]
+    return sorted(found, key=lambda each: (each.resource.namespace, each.resource.name))
+
+
+def _refuse_twice(reading: _Reading, key: Key) -> None:
+    """Raises: Invalid: nobody knows which of them is meant."""
+    if key in reading.duplicates:
+        problem = f"no edit of it counts while it stands twice: {reading.duplicates[key][0]}"
+        raise Invalid("", problem)
 
 
 def _holds(objects: Sequence[accessreader.Standing[_Facts]] | None, key: Key) -> bool:

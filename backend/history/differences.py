@@ -17,17 +17,15 @@ def differences(
     """Changes from what was last recorded to what stands there now.
 
     What was recorded of a file that is broken now still counts, as it does at the decision
-    point; where an object stands twice, all stays as it was, and where a server's objects make
-    no policy together, all that is about that server.
+    point; an object that stands twice stays as it was, and where a server's objects make no
+    policy together, all that is about that server.
 
     Args:
         recorded: the last change of each object.
         confirm_before: objects that were last told before this time (seconds since the epoch)
             are told again.
     """
-    if reading.is_ambiguous:
-        return
-    for key in sorted(recorded.keys() | reading.objects.keys()):
+    for key in sorted((recorded.keys() | reading.objects.keys()) - reading.unclear):
         last, standing = recorded.get(key), reading.objects.get(key)
         before = last.change.after if last else None
         written = standing.written if standing else before

@@ -42,13 +42,13 @@ class Reading:
     Args:
         objects: those that count, last good ones of broken files too.
         broken: files, relative, that do not count as they stand: what was recorded of them does.
-        is_ambiguous: an object stands there twice; then nothing of it counts.
+        unclear: objects that stand there twice, and of which it is not known what counts.
         refused: servers whose objects together make no policy: nothing about them counts.
     """
 
     objects: Mapping[Key, Standing]
     broken: frozenset[str]
-    is_ambiguous: bool
+    unclear: frozenset[Key]
     refused: frozenset[ObjectRef]
 
 
@@ -64,6 +64,7 @@ class Folder:
         self._reader = AccessReader(path, keep=_written, settle_seconds=settle_seconds)
         self._checked: Sequence[accessreader.Standing[Object]] = ()
         self._refused: frozenset[ObjectRef] = frozenset()
+        self._counted: Mapping[Key, Standing] = {}
 
     def read(self) -> Reading:
         """The directory, once nobody is writing in it.
@@ -76,11 +77,7 @@ class Folder:
         except OSError as error:
             problem = f"`{error.filename or self.path}` cannot be read ({error.strerror})"
             raise Retryable(f"{problem}; make it a readable folder") from error
-        objects: dict[Key, Standing] = {}
-        for file in reading.files.values():
-            modified_at = format_instant(file.modified_at)
-            for each in file.objects or ():
-                objects.setdefault(each.key, Standing(each.kept, each.file, modified_at))
+        objects = {each.key: self._standing(reading, each) for each in reading.objects}
         broken = frozenset(
             str(path.relative_to(self.path))
             for path, file in reading.files.items()
@@ -89,7 +86,16 @@ class Folder:
         if reading.objects is not self._checked:
             self._refused = frozenset(_refused([each.resource for each in reading.objects]))
             self._checked = reading.objects
-        return Reading(objects, broken, bool(reading.duplicates), self._refused)
+        self._counted = objects
+        return Reading(objects, broken, reading.unclear, self._refused)
+
+    def _standing(
+        self, reading: accessreader.Reading[Object], each: accessreader.Standing[Object]
+    ) -> Standing:
+        if each.key in reading.duplicates and each.key in self._counted:
+            return self._counted[each.key]  # as it last counted, whatever its file is now
+        modified_at = format_instant(reading.files[self.path / each.file].modified_at)
+        return Standing(each.kept, each.file, modified_at)
 
 
 def about(written: Object) -> ObjectRef:

@@ -2,13 +2,13 @@
 
 - A file counts as a whole. One that breaks, or is emptied, keeps its last good objects; one
   that was never good has none, and may hold a denial.
-- Objects of one name contradict each other, whichever files they stand in: then nothing that
-  the directory says now counts, and what ran before goes on.
+- Objects of one name contradict each other, whichever files they stand in: that object stays as
+  it last counted, and one that never did has no place. All others count as they stand.
 - A change counts once it has stood for a while.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -73,23 +73,31 @@ class Reading(Generic[K]):
 
     Args:
         files: sorted by path.
-        objects: of all files, last good ones too.
-        duplicates: objects that stand twice.
+        objects: those that count, one of each name; last good ones too.
+        duplicates: what is wrong with those that stand twice, by object.
     """
 
     files: Mapping[Path, File[K]]
     objects: tuple[Standing[K], ...]
-    duplicates: tuple[Fault, ...]
+    duplicates: Mapping[Key, tuple[Fault, ...]]
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with single files."""
-        return tuple(fault for file in self.files.values() for fault in file.faults)
+        """What is wrong with files and with objects that stand twice."""
+        of_files = (fault for file in self.files.values() for fault in file.faults)
+        of_objects = (fault for faults in self.duplicates.values() for fault in faults)
+        return (*of_files, *of_objects)
+
+    @property
+    def unclear(self) -> frozenset[Key]:
+        """Objects that stand twice and never counted."""
+        return frozenset(self.duplicates.keys() - {each.key for each in self.objects})
 
     @property
     def is_known(self) -> bool:
-        """False where a file was never good: it may hold a denial."""
-        return all(file.objects is not None for file in self.files.values())
+        """False where a file or an object was never good: it may hold a denial."""
+        is_read = all(file.objects is not None for file in self.files.values())
+        return is_read and not self.unclear
 
 
 class AccessReader(Generic[K]):
@@ -110,7 +118,7 @@ class AccessReader(Generic[K]):
     ) -> None:
         self._folder, self._keep, self._settle_seconds = folder, keep, settle_seconds
         self._seen: Listing = {}
-        self._reading: Reading[K] = Reading({}, (), ())
+        self._reading: Reading[K] = Reading({}, (), {})
 
     def read(self) -> Reading[K]:
         """The directory now; the very same reading where nothing changed.
@@ -129,8 +137,7 @@ class AccessReader(Generic[K]):
             if self._scan() == seen:
                 break
         if files != before:
-            objects = tuple(one for file in files.values() for one in file.objects or ())
-            self._reading = Reading(files, objects, tuple(_duplicates(objects)))
+            self._reading = _reading(files, self._reading.objects)
         self._seen = {  # what was written right before is read once more
             path: at if at and abs(read_at - at[-1]) > _COARSE_NS else None
             for path, at in seen.items()
@@ -164,11 +171,21 @@ class AccessReader(Generic[K]):
         return File(objects, (), modified_at, is_blank)
 
 
-def _duplicates(objects: Iterable[Standing[K]]) -> Iterable[Fault]:
-    first: dict[Key, Standing[K]] = {}
-    for each in objects:
-        other = first.setdefault(each.key, each)
-        if other is not each:
-            name = f"{each.key.kind} `{each.key.namespace}/{each.key.name}`"
-            problem = f"second {name} (the first is {other.file}:{other.line})"
-            yield each.fault(problem, "keep one of them", "metadata.name")
+def _reading(files: Mapping[Path, File[K]], counted: Iterable[Standing[K]]) -> Reading[K]:
+    """`counted`: the objects that did until now."""
+    standing: dict[Key, list[Standing[K]]] = {}
+    for file in files.values():
+        for each in file.objects or ():
+            standing.setdefault(each.key, []).append(each)
+    twice = {key: tuple(_twice(found)) for key, found in standing.items() if len(found) > 1}
+    last = {each.key: each for each in counted if each.key in twice}
+    counting = (last.get(key) if key in twice else found[0] for key, found in standing.items())
+    return Reading(files, tuple(each for each in counting if each), twice)
+
+
+def _twice(found: Sequence[Standing[K]]) -> Iterator[Fault]:
+    first, *others = found
+    for each in others:
+        name = f"{each.key.kind} `{each.key.namespace}/{each.key.name}`"
+        problem = f"second {name} (the first is {first.file}:{first.line})"
+        yield each.fault(problem, "keep one of them", "metadata.name")

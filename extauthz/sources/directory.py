@@ -1,7 +1,7 @@
 """Policy source `directory`: custom resources as YAML files in a folder, as on a laptop."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from extauthz.core.accessreader import AccessReader, Reading, Standing
@@ -30,7 +30,7 @@ class DirectorySource:
     """Keeps `policies` to what the objects in a folder say.
 
     By the rule of `core/accessreader.py`; so there is no policy to begin with until every file
-    was good once, and objects that contradict each other leave the running one as it is.
+    was good once and no object stands twice.
 
     Args:
         folder: YAML files, in subfolders too.
@@ -54,7 +54,7 @@ class DirectorySource:
         self._folder, self._policies, self._expected = folder, policies, expected
         self._clock = clock
         self._reader = AccessReader(folder, keep=_nothing, settle_seconds=settle_seconds)
-        self._reading: Reading[None] = Reading({}, (), ())
+        self._reading: Reading[None] = Reading({}, (), {})
         self._refused: tuple[Fault, ...] = ()  # what is wrong with the objects together
         self._is_stale = True  # whether objects changed since they were last rendered
 
@@ -75,7 +75,7 @@ class DirectorySource:
             problem, mend = f"cannot be read ({error.strerror})", "make it a readable folder"
             self._policies.report((*self._faults(), Fault(name, 0, "", problem, mend)))
             return
-        if _objects(reading) != _objects(self._reading):
+        if reading.objects != self._reading.objects:
             self._is_stale = True
         self._reading = reading
         now = self._clock()
@@ -98,8 +98,6 @@ class DirectorySource:
 
     def _compile(self, reading: Reading[None], now: float) -> Policy:
         """One policy from all objects. Blocks."""
-        if reading.duplicates:
-            raise NoPolicy(*reading.duplicates)
         server, place = self._choose(reading.objects)
         resources = [s.resource for s in reading.objects]
         try:
@@ -133,10 +131,6 @@ class DirectorySource:
             problem = f"holds no MCPServer `{wanted}` (there is {names})"
             raise NoPolicy(Fault(folder, 0, "", problem, _MEND_SERVER))
         raise NoPolicy(Fault(folder, 0, "", f"holds several MCPServers ({names})", _MEND_SERVER))
-
-
-def _objects(reading: Reading[None]) -> Mapping[Path, tuple[Standing[None], ...] | None]:
-    return {path: file.objects for path, file in reading.files.items()}
 
 
 def _nothing(_: Placed) -> None:

@@ -80,6 +80,8 @@ async def test_ready(world: World) -> None:
     world.policies.report((Fault("p.json", 0, "$", "is broken", "mend it"),))
     assert await world.get("/ready") == (503, "no policy: p.json: $: is broken; mend it\n")
     world.run_policy()
+    assert await world.get("/ready") == (200, "ok, but p.json: $: is broken; mend it\n")
+    world.policies.report(())
     assert await world.get("/ready") == (200, "ok\n")
     world.operations.serving = False
     assert await world.get("/ready") == (503, "is starting or draining\n")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from backend.adapters.directory import DirectoryStore
-from extauthz.core.errors import Retryable
+from extauthz.core.errors import Invalid, Retryable
+from extauthz.core.model import MCPAccessGrant
 
 GRANT = """
 apiVersion: mcpruntime.org/v1alpha1
@@ -51,14 +52,17 @@ def test_a_file_that_breaks_keeps_its_last_good_objects(tmp_path: Path) -> None:
     assert names(store) == []
 
 
-def test_while_an_object_stands_twice_nothing_changes(tmp_path: Path) -> None:
-    """As at the decision point; who looks for the first time sees the first of them."""
+def test_an_object_that_stands_twice_stays_as_it_was(tmp_path: Path) -> None:
+    """As at the decision point; who looks for the first time is told."""
     store = DirectoryStore(tmp_path)
     (tmp_path / "b.yaml").write_text(GRANT.format(name="b"))
     assert names(store) == ["b"]
     (tmp_path / "a.yaml").write_text(f"{GRANT.format(name='a')}---\n{GRANT.format(name='b')}")
-    assert names(store) == ["b"]
-    assert names(DirectoryStore(tmp_path)) == ["a", "b"]
+    assert names(store) == ["a", "b"]
+    fresh = DirectoryStore(tmp_path)
+    assert names(fresh) == ["a"]
+    with pytest.raises(Invalid, match="stands twice"):
+        fresh.get(MCPAccessGrant, "n", "b")
     (tmp_path / "b.yaml").unlink()
     assert names(store) == ["a", "b"]
 

@@ -223,16 +223,16 @@ async def test_a_broken_file_changes_nothing(
     assert (await history.changes())[1:] == [("deleted", "a", False)]
 
 
-async def test_a_second_object_of_the_same_name_changes_nothing(
+async def test_a_second_object_of_the_same_name_leaves_it_as_it_was(
     watch: Watch, history: History, folder: Path
 ) -> None:
-    """As at the decision point: nobody knows which of them is meant."""
+    """As at the decision point. All others count."""
     watching = watch()
     (folder / "a.yaml").write_text(grant("a"))
     await watching.look()
     (folder / "b.yaml").write_text(grant("a", disabled=True) + "---\n" + grant("b"))
     await watching.look()
-    assert await history.changes() == [("created", "a", True)]
+    assert await history.changes() == [("created", "a", True), ("created", "b", True)]
 
 
 async def test_while_the_log_is_away_nothing_is_forgotten(

@@ -47,7 +47,7 @@ def test_objects_come_with_their_places(
         ("y", "a.yml", 6),
         ("b", "b.yaml", 1),
     ]
-    assert (reading.faults, reading.duplicates, reading.is_known) == ((), (), True)
+    assert (reading.faults, reading.duplicates, reading.is_known) == ((), {}, True)
 
 
 def test_a_broken_file_keeps_its_last_good_objects(
@@ -94,13 +94,33 @@ def test_objects_that_stand_twice_are_told(
     """In one file or in two, the last good ones of a broken file too."""
     write("a.yaml", "a")
     write("b.yaml", "b", "b")
-    assert [str(fault) for fault in reader.read().duplicates] == [
+    assert [str(fault) for fault in reader.read().faults] == [
         "b.yaml:6: metadata.name: second MCPAccessGrant `n/b` (the first is b.yaml:1); "
         "keep one of them"
     ]
     write("a.yaml", more="kind: [")
     write("b.yaml", "a")
     assert len(reader.read().duplicates) == 1
+
+
+def test_an_object_that_stands_twice_stays_as_it_counted(
+    reader: AccessReader[str], write: Callable[..., None], tmp_path: Path
+) -> None:
+    """The others change; one that never counted has no place, and is not known."""
+    write("a.yaml", "a")
+    first = reader.read().objects
+    write("b.yaml", "b", "a")
+    reading = reader.read()
+    assert {each.kept for each in reading.objects} == {"a", "b"}
+    assert first[0] in reading.objects
+    assert reading.is_known
+    write("a.yaml")
+    (tmp_path / "a.yaml").unlink()
+    assert [each.file for each in reader.read().objects] == ["b.yaml", "b.yaml"]
+    write("c.yaml", "c", "c")
+    reading = reader.read()
+    assert {each.kept for each in reading.objects} == {"a", "b"}
+    assert ({key.name for key in reading.unclear}, reading.is_known) == ({"c"}, False)
 
 
 def test_what_has_not_changed_is_the_same_reading(

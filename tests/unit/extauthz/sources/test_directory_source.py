@@ -187,7 +187,7 @@ async def test_duplicates(world: World) -> None:
 
 async def test_another_object_stands_twice(world: World) -> None:
     """Rights are taken back all the same."""
-    copy = GRANT.replace("name: ops", "name: other")
+    copy = GRANT.replace("name: ops", "name: other").replace("agentID: ops", "agentID: other")
     world.write("b.yaml", copy)
     await world.look()
     world.write("b-copy.yaml", copy)
