@@ -133,9 +133,12 @@ class KubeCluster:
         """Make a service account, which may do nothing yet; its kubeconfig, by token."""
         done = self.kubectl("create", "serviceaccount", name, "--namespace", namespace)
         assert done.returncode == 0, done.stderr
-        return self._write_kubeconfig(
-            f"{namespace}-{name}", {"token": self.token(namespace, name, audiences)}
-        )
+        return self.kubeconfig_of(namespace, name, audiences)
+
+    def kubeconfig_of(self, namespace: str, name: str, audiences: Sequence[str] = ()) -> Path:
+        """A kubeconfig of a service account that is there, by token."""
+        token = self.token(namespace, name, audiences)
+        return self._write_kubeconfig(f"{namespace}-{name}", {"token": token})
 
     def token(self, namespace: str, name: str, audiences: Sequence[str] = ()) -> str:
         """A new token of a service account, for an hour."""
