@@ -1,0 +1,112 @@
+"""A cluster's API server that says what a test tells it to."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+
+from backend.ports.control_plane import (
+    Caller,
+    Condition,
+    ConfigMap,
+    Lease,
+    Listing,
+    Note,
+    Observed,
+    PolicyStatus,
+    Secret,
+    Standing,
+)
+from extauthz.core.errors import Conflict
+
+
+class ScriptedPlane:
+    """Attributes: what it has, and what was asked of it; `fault` is raised where it is set."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        self.listings: deque[Listing | Exception] = deque()
+        self.happens: asyncio.Queue[Observed | Exception] = asyncio.Queue()
+        self.callers: dict[str, Caller] = {}
+        self.labels: dict[str, Mapping[str, str]] = {}
+        self.reviews = 0
+        self.secrets: dict[str, Secret] = {}
+        self.stands: Lease | None = None
+        self.lease_news: asyncio.Queue[Lease] = asyncio.Queue()
+        self.renewals = 0
+
+    async def listed(self, kind: str) -> Listing:
+        found = self.listings.popleft()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def changes(self, kind: str, since: str) -> AsyncGenerator[Observed, None]:
+        while True:
+            found = await self.happens.get()
+            if isinstance(found, Exception):
+                raise found
+            yield found
+
+    async def write_status(
+        self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
+    ) -> None:
+        raise NotImplementedError
+
+    async def review(self, token: str, audience: str) -> Caller | None:
+        self._check()
+        self.reviews += 1
+        return self.callers.get(token)
+
+    async def pod_labels(self, caller: Caller) -> Mapping[str, str]:
+        return self.labels.get(caller.pod, {})
+
+    async def lease(self) -> Lease | None:
+        self._check()
+        return self.stands
+
+    async def write_lease(self, lease: Lease) -> Lease:
+        self._check()
+        if lease.version != (self.stands.version if self.stands else ""):
+            raise Conflict("the lease was changed meanwhile")
+        return self.put_lease(lease)
+
+    def put_lease(self, lease: Lease) -> Lease:
+        """As somebody else writes it."""
+        self.renewals += 1
+        number = str(self.renewals)
+        self.stands = replace(lease, version=number, renewed_at=number)
+        self.lease_news.put_nowait(self.stands)
+        return self.stands
+
+    async def lease_changes(self) -> AsyncGenerator[Lease, None]:
+        while True:
+            yield await self.lease_news.get()
+
+    async def note(self, note: Note) -> None:
+        raise NotImplementedError
+
+    async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        raise NotImplementedError
+
+    async def write_config_map(
+        self, namespace: str, name: str, owner: Standing | None, data: Mapping[str, str]
+    ) -> None:
+        raise NotImplementedError
+
+    async def delete_config_map(self, namespace: str, name: str) -> None:
+        raise NotImplementedError
+
+    async def secret(self, name: str) -> Secret | None:
+        self._check()
+        return self.secrets.get(name)
+
+    async def write_secret(self, name: str, secret: Secret) -> None:
+        before = self.secrets.get(name)
+        if secret.version != (before.version if before else ""):
+            raise Conflict("the secret was changed meanwhile")
+        self.secrets[name] = replace(secret, version=f"{secret.version}x")
+
+    def _check(self) -> None:
+        if self.fault:
+            raise self.fault
