@@ -77,6 +77,10 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.TOO_MANY_CONTAINERS: _malformed(
         "the body holds too many objects and lists; send at most 100,000"
     ),
+    Reason.TOO_MANY_MEMBERS: _malformed(
+        "the body holds too many members; send at most 25,000 members of objects, and 50,000"
+        " elements of lists"
+    ),
     Reason.BATCH_NOT_SUPPORTED: _malformed("batches are not accepted; send each message alone"),
     Reason.AMBIGUOUS_KEY_CASE: _malformed(
         "a member differs from a known one only in case; write it as MCP does"

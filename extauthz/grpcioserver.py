@@ -76,6 +76,10 @@ class GrpcioServer:
             batch = [first]
             while not self._queue.empty() and (more := self._queue.get()) is not None:
                 batch.append(more)
+            # The flag of a future may be read from any thread: a caller that left is not decided.
+            batch = [each for each in batch if not each[1].done()]
+            if not batch:
+                continue
             messages = [message for message, _ in batch]
             try:
                 answers: Sequence[bytes | None] = self._answer(messages)

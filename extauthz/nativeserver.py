@@ -8,22 +8,38 @@ import asyncio
 import logging
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
 from extauthz.ports import AnswerChecks
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 64  # calls taken from Rust at once
+_LARGE_BYTES = 256 * 1024  # a message of which takes milliseconds: it waits for smaller ones
 _IO_THREADS = 1  # Envoy opens a connection for each of its workers, a few at most
 _WRITE_SECONDS = 0.1  # for answers on their way to Envoy; closing cuts them, and nobody tells
+_NEVER = float("inf")
 _UNIX = "unix:"
 SUFFIX = ".behind"  # of the socket of the server behind
 
-_Event = tuple[int, int, int, bytes | None, object]
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A call that waits; nobody does for its answer after `deadline`, monotonic seconds."""
+
+    id: int
+    message: bytes
+    deadline: float
 
 
 class NativeServer:
@@ -55,6 +71,7 @@ class NativeServer:
         self._front: NativeGrpcFront | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answering = threading.Lock()
+        self._large: deque[_Check] = deque()
         self._stopping = False
 
     def add_insecure_port(self, address: str) -> int:
@@ -69,7 +86,9 @@ class NativeServer:
             self._folder = tempfile.TemporaryDirectory(prefix="sentinel-")
             behind = f"{_UNIX}{self._folder.name}/check.sock{SUFFIX}"
         try:
-            front = NativeGrpcFront(address, self._methods, io_threads=_IO_THREADS)
+            front = NativeGrpcFront(
+                address, self._methods, io_threads=_IO_THREADS, call_details=True
+            )
         except OSError as error:
             raise RuntimeError(f"{address} cannot be bound") from error
         self._behind.add_insecure_port(behind)
@@ -99,16 +118,27 @@ class NativeServer:
 
     def _work(self, front: NativeGrpcFront) -> None:
         """The thread."""
-        while (events := front.recv_batch(_BATCH)) is not None:
+        while (events := self._receive(front)) is not None:
             with self._answering:
-                self._serve(front, events)
+                self._serve(front, self._take_calls(front, events))
+                if self._large:  # one at a time: what came meanwhile goes first
+                    self._serve(front, [self._large.popleft()])
 
-    def _serve(self, front: NativeGrpcFront, events: Sequence[_Event]) -> None:
-        ids: list[int] = []
-        messages: list[bytes] = []
-        for kind, call_id, method, message, _ in events:
+    def _receive(self, front: NativeGrpcFront) -> "Sequence[DetailedEvent] | None":
+        return front.recv_batch_details(_BATCH, 0 if self._large else None)
+
+    def _take_calls(
+        self, front: NativeGrpcFront, events: "Sequence[DetailedEvent]"
+    ) -> Sequence[_Check]:
+        """The small ones among the Checks that somebody still waits for."""
+        now = time.monotonic()
+        small: list[_Check] = []
+        gone: set[int] = set()
+        for kind, call_id, method, message, _, details in events:
+            if kind == EVENT_CANCEL:
+                gone.add(call_id)
             if kind != EVENT_CALL or message is None:
-                continue  # the caller went away: what was decided stays
+                continue
             if len(message) > self._max_bytes:
                 _fail(front, call_id, grpc.StatusCode.RESOURCE_EXHAUSTED, "message too large")
             elif method:
@@ -117,15 +147,27 @@ class NativeServer:
             elif self._stopping:
                 _fail(front, call_id, grpc.StatusCode.UNAVAILABLE, "the decision point stops")
             else:
-                ids.append(call_id)
-                messages.append(message)
-        if not ids:
+                remaining = details[2] if details else None
+                deadline = _NEVER if remaining is None else now + remaining
+                waiting = self._large if len(message) > _LARGE_BYTES else small
+                waiting.append(_Check(call_id, message, deadline))
+        if gone:
+            self._large = deque(check for check in self._large if check.id not in gone)
+            small = [check for check in small if check.id not in gone]
+        return small
+
+    def _serve(self, front: NativeGrpcFront, waiting: Sequence[_Check]) -> None:
+        """Answer; what nobody waits for any longer is neither read nor decided."""
+        now = time.monotonic()
+        checks = [check for check in waiting if check.deadline > now]
+        if not checks:
             return
-        for call_id, answer in zip(ids, self._answers(messages), strict=True):
+        answers = self._answers([check.message for check in checks])
+        for check, answer in zip(checks, answers, strict=True):
             if answer is None:
-                _fail(front, call_id, grpc.StatusCode.INTERNAL, "the decision point failed")
+                _fail(front, check.id, grpc.StatusCode.INTERNAL, "the decision point failed")
             else:
-                front.respond(call_id, answer)
+                front.respond(check.id, answer)
 
     def _answers(self, messages: Sequence[bytes]) -> Sequence[bytes | None]:
         try:

@@ -1,7 +1,7 @@
 """Canonical JSON and the digests made of it."""
 
 import hashlib
-import json
+from typing import Any
 
 import orjson
 
@@ -11,8 +11,18 @@ def canonical(value: object) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # integers beyond 64 bits
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode()
+        return orjson.dumps(_spelled(value), option=orjson.OPT_SORT_KEYS)
+
+
+def _spelled(value: Any) -> Any:
+    """The same with large integers as text that is JSON already."""
+    if isinstance(value, dict):
+        return {name: _spelled(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_spelled(element) for element in value]
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        return orjson.Fragment(str(value))
+    return value
 
 
 def digest(data: bytes | bytearray, more: bytes = b"") -> str:

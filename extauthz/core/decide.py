@@ -11,11 +11,13 @@ from extauthz.core.identity import DEFAULT_WATCHED, authenticate, identify
 from extauthz.core.jsonrpc import Refusal, read_call
 from extauthz.core.policy import Policy
 from extauthz.core.reasons import Reason
-from extauthz.core.request import NOBODY, Call, Identity, Request
+from extauthz.core.request import NO_CALL, NOBODY, Call, Identity, Request
 from extauthz.core.strictjson import Doubtful
 from extauthz.core.tokens import TokenRefusal, TokenVerifier
 from extauthz.core.urls import is_metadata, metadata_url
 
+# A larger body takes time to read, which a stranger is not given (docs/decisions.md).
+READ_FOR_ANYBODY_BYTES = 64 * 1024
 _NEEDS_TOKEN = frozenset({Reason.MISSING_BEARER_TOKEN, Reason.INVALID_TOKEN})
 
 
@@ -55,9 +57,19 @@ class Snapshot:
             headers = read_headers(request.headers, watched)
         except Doubtful as refused:
             return self._refuse(Refusal(refused.reason, refused.detail))
+        if len(request.body) > READ_FOR_ANYBODY_BYTES:
+            before = self._decide_read(request, NO_CALL, headers, now)
+            if not before.allowed:
+                return before
         call = read_call(request, headers)
         if isinstance(call, Refusal):
             return self._refuse(call)
+        return self._decide_read(request, call, headers, now)
+
+    def _decide_read(
+        self, request: Request, call: Call, headers: dict[str, str], now: float
+    ) -> Decision:
+        """Rows 2 on; what is no message at all is decided by rows 2 to 2b alone."""
         identity, unverified = self._identify(request, headers, now)
         decision = self.decide_call(call, identity, request.peer, now, unverified)
         if unverified is not None and decision.reason in _NEEDS_TOKEN:

@@ -21,9 +21,9 @@ from extauthz.core.methods import (
 )
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
-from extauthz.core.strictjson import Doubtful, parse
+from extauthz.core.strictjson import Doubtful, Limits, parse
 
-MAX_CONTAINERS = 100_000  # objects and lists in one body
+LIMITS = Limits(containers=100_000, members=25_000, elements=50_000)  # in one body
 MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493, 2.2)
 MAX_ID_CHARS = 1024  # a denial repeats it, and Envoy takes an answer of 1 MiB
 
@@ -66,7 +66,7 @@ def read_call(request: Request, headers: dict[str, str]) -> Call | Refusal:
     try:
         if request.method == "POST":
             check_media_type(headers)
-            return _read_message(parse(request.body, MAX_CONTAINERS), headers)
+            return _read_message(parse(request.body, LIMITS), headers)
         return _read_bodiless(request, headers)
     except Doubtful as refused:
         return Refusal(refused.reason, refused.detail)
@@ -150,13 +150,14 @@ def _read_method(
         rpc_id=rpc_id,
         era=_era(header_version),
         protocol_version=header_version,
-        arguments_digest=digest(canonical(params.get("arguments", {}))) if reads_tool else "",
     )
     if fault:
         return Refusal(Reason.INVALID_PARAMS, fault, call)
-    return (
-        _check_version(call, params, headers) or _check_mcp_headers(call, params, headers) or call
-    )
+    refusal = _check_version(call, params, headers) or _check_mcp_headers(call, params, headers)
+    if refusal or not calls_tool:
+        return refusal or call
+    arguments = digest(canonical(params.get("arguments", {})))
+    return replace(call, arguments_digest=arguments)
 
 
 def _fault(params: Any, calls_tool: bool) -> str:

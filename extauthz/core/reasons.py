@@ -18,6 +18,7 @@ class Reason(Code):
     NUMBER_OUT_OF_RANGE = "number_out_of_range"  # NaN, Infinity, 1e999, 5,000 digits
     NESTING_TOO_DEEP = "nesting_too_deep"  # deeper than 64
     TOO_MANY_CONTAINERS = "too_many_containers"  # more than 100,000 objects and lists
+    TOO_MANY_MEMBERS = "too_many_members"  # more than 25,000, or 50,000 commas
     BATCH_NOT_SUPPORTED = "batch_not_supported"  # a JSON-RPC batch
     AMBIGUOUS_KEY_CASE = "ambiguous_key_case"  # `Method`: some servers read it as `method`
     INVALID_ENVELOPE = "invalid_envelope"  # not a JSON-RPC 2.0 request, notification or response

@@ -22,7 +22,7 @@ from extauthz.core.decision import Decision
 from extauthz.core.events import Asked, Decided, Outcome
 from extauthz.core.headers import read_headers
 from extauthz.core.identity import identify
-from extauthz.core.jsonrpc import read_call
+from extauthz.core.jsonrpc import LIMITS, read_call
 from extauthz.emitter.backlog import Backlog
 from extauthz.emitter.entries import Encoder
 from extauthz.emitter.mark import Mark
@@ -75,6 +75,8 @@ def main() -> int:
     tell("Envoy's message into a request", cost(read))
     tell("headers, each once", cost(lambda: read_headers(asked.headers, policy.watched)))
     tell("strict parse of the JSON-RPC message", cost(lambda: read_call(asked, headers)))
+    worst = replace(asked, body=worst_body())
+    tell("strict parse of the worst body that passes", once(lambda: read_call(worst, headers)))
     tell("identity, session, grants, decision", cost(lambda: identify(policy, headers), decide))
     with tempfile.TemporaryDirectory() as folder:
         tell_audit(Trail(Path(folder)), (to_asked(asked), decide()))
@@ -108,6 +110,17 @@ def one_round(
         "outcome from Envoy's log, joined and counted": join,
         "event written as JSON": write,
     }
+
+
+def worst_body() -> bytes:
+    """As costly as the limits of a body let it be, in 4 MB."""
+    members = b",".join(b'"%x":1e300' % (i * 2654435761 % 2**32) for i in range(LIMITS.members - 8))
+    lists = b",[]" * (LIMITS.elements - LIMITS.members)
+    text = b"[1," * 1_100_000
+    return (
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list","arguments":'
+        b'{"a":[%b,{%b}%b],"b":"%b"}}}' % (b"9" * 60, members, lists, text)
+    )
 
 
 def message() -> bytes:
@@ -149,6 +162,11 @@ def cost(*steps: Callable[[], object]) -> float:
                 step()
 
     return min(cpu(calls) for _ in range(ROUNDS))
+
+
+def once(step: Callable[[], object]) -> float:
+    """Microseconds of CPU of a slow step, done a few times only."""
+    return CALLS * min(cpu(step) for _ in range(ROUNDS // 10))
 
 
 def cpu(calls: Callable[[], object]) -> float:

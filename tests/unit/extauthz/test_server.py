@@ -254,6 +254,25 @@ async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
     assert len(running.audit.recorded) == 2
 
 
+async def test_what_nobody_waits_for_is_not_decided(running: Running) -> None:
+    """Envoy gave these up while the thread was busy: deciding them would only feed the overload."""
+    running.audit.disk = disk = threading.Event()
+    first = asyncio.create_task(running.check(call()))
+    while not running.audit.recorded:
+        await asyncio.sleep(0.001)
+    late = [
+        AuthorizationStub(running.channel).Check(call(padding=size), timeout=0.05)
+        for size in (1, 400_000)
+    ]
+    for each in late:
+        with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+            await each
+    await asyncio.sleep(0.05)  # for the server to hear of it; its own clock would do
+    disk.set()
+    assert reason(await first) == reason(await running.check(call())) == "allowed"
+    assert len(running.audit.recorded) == 2
+
+
 async def test_a_broken_trail_lets_nothing_pass(
     running: Running, log: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ from messages import LEGACY, MODERN, SECRET, legacy_call, modern_call, modern_he
 
 from extauthz.core.headers import read_headers
 from extauthz.core.identity import DEFAULT_WATCHED
-from extauthz.core.jsonrpc import Refusal, read_call
+from extauthz.core.jsonrpc import LIMITS, Refusal, read_call
 from extauthz.core.methods import VERSION_KEY
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Era, Kind, Request
@@ -37,7 +37,26 @@ def with_arguments(arguments: str) -> Request:
     )
 
 
+def numbered(count: int) -> str:
+    """An object of so many members."""
+    return "{" + ",".join(f'"{number:x}":1' for number in range(count)) + "}"
+
+
 class TestWhatPasses:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            numbered(LIMITS.members - 8),
+            '{"a":[' + "1," * (LIMITS.elements - 8) + "1]}",
+            json.dumps({"a": '["{}:,\\",' * 300_000}),  # what stands in strings does not count
+            '{"a":[' + '"\\\\",' * 45_000 + '"\\\\\\":,",1]}',
+        ],
+        ids=["members", "elements", "text", "escapes"],
+    )
+    def test_as_much_as_a_call_may_hold(self, arguments: str) -> None:
+        """Bodies up to the limits pass, and any text does."""
+        assert isinstance(read(with_arguments(arguments)), Call)
+
     def test_legacy_call(self) -> None:
         """A legacy tools/call is read with its tool, id and era."""
         call = read(post(legacy_call(), ("MCP-Protocol-Version", LEGACY)))
@@ -177,6 +196,14 @@ REFUSED = [
     # as many objects and lists as to stall the gate
     (with_arguments('{"a":[' + "[]," * 100_000 + "[]]}"), "too_many_containers"),
     (post(b"[" * 4_000_000), "too_many_containers"),
+    # as many members as to stall it
+    (with_arguments(numbered(411_000)), "too_many_members"),
+    (with_arguments(numbered(LIMITS.members)), "too_many_members"),
+    (with_arguments('{"a":[' + "1," * LIMITS.elements + "1]}"), "too_many_members"),
+    (with_arguments('{"a":[' + '"[",' * 1_000_000 + "1]}"), "too_many_members"),
+    (with_arguments('{"a":[' + '",",' * 1_000_000 + "1]}"), "too_many_members"),
+    (with_arguments('{"a":[' + "1e300," * 600_000 + "1]}"), "too_many_members"),
+    (post(b'{"a":"' + b'["' * 2_000_000), "too_many_members"),
     # ids
     *(
         (post(legacy_call(id=bad)), "invalid_request_id")
@@ -331,7 +358,7 @@ def test_refusal_never_quotes_the_body(request_: Request, _reason: str) -> None:
 def test_depth_is_found_without_recursion() -> None:
     """However deep and wide a body is, up to the bound of containers."""
     assert read(post(b"[" * 99_000)) is Reason.NESTING_TOO_DEEP
-    wide = read(with_arguments('{"a":[' + "[]," * 99_000 + "[]]}"))
+    wide = read(with_arguments('{"a":[' + "[]," * 49_000 + "[]]}"))
     assert isinstance(wide, Call)
 
 
@@ -346,6 +373,6 @@ def test_megabytes_of_quotes_that_never_close_are_refused_in_one_pass() -> None:
     """Why a body is no JSON is found in one pass: quotes do not make it start over."""
     for body in (rb'{"a":"' + rb"\"" * 2_000_000, b'"' + b"\\" * 4_000_000, rb'"\ ' * 900_000):
         assert read(post(body)) is Reason.MALFORMED_JSON
-    quotes = b"[" + rb'"\"",' * 600_000
+    quotes = b"[" + rb'"\"",' * 49_000
     assert read(post(quotes + b"NaN]")) is Reason.NUMBER_OUT_OF_RANGE
     assert read(post(quotes + b'"NaN]')) is Reason.MALFORMED_JSON

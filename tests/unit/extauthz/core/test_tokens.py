@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from msgspec import structs
 
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot
@@ -403,6 +404,17 @@ class TestDecision:
                 "https://mcp.example/.well-known/oauth-protected-resource/mcp"
             )
             assert not decision.allowed
+
+    def test_a_stranger_has_no_large_body_read(self) -> None:
+        """Without a token it costs nothing, whatever it holds; with one it is read."""
+        headers = (("content-type", b"application/json"), ("host", b"mcp.example"))
+        large = Request("POST", "/mcp", headers, b"[" * 100_000, host="mcp.example", scheme="https")
+        decision = self.snapshot().decide(large, NOW)
+        assert decision.reason is Reason.MISSING_BEARER_TOKEN
+        assert decision.resource_metadata
+        token = ("authorization", f"Bearer {sign(CLAIMS)}".encode())
+        known = structs.replace(large, headers=(*headers, token))
+        assert self.snapshot().decide(known, NOW).reason is Reason.NESTING_TOO_DEEP
 
     def test_without_keys(self) -> None:
         """Offline there is nothing to verify by: an outage, and it says so."""
