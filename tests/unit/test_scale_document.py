@@ -21,6 +21,18 @@ def test_every_input_is_measured_or_assumed_once() -> None:
     assert inputs(text).keys() <= used
 
 
+def test_a_call_costs_what_the_benchmarks_page_says() -> None:
+    """Both pages are of one run; the row of Envoy's CPU, the decision point's, and its memory."""
+    pages = (DOCUMENT.parent / "benchmarks.md").read_text()
+    found = re.search(r"^\| besteffort \| 1 \| 10 \| allowed \|(.*)\|$", pages, re.MULTILINE)
+    assert found
+    cells = [cell.strip() for cell in found[1].split("|")]
+    told = inputs(DOCUMENT.read_text())
+    assert [told[name] for name in ("envoy_us", "check_us", "sidecar_mb")] == [
+        float(cells[at]) for at in (3, 4, 7)
+    ]
+
+
 def test_another_load_gives_other_results() -> None:
     """A reader who changes an input sees what follows."""
     given = inputs(DOCUMENT.read_text())
