@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from backend import wiring
+from backend import wiring, wiring_adapters
 from backend.processor.replay import Progress, Replay
 from backend.settings import Settings
 from extauthz.core.errors import Invalid
@@ -27,10 +27,10 @@ async def opened(settings: Settings) -> AsyncIterator[Replay]:
     """
     _check_exists(settings.event_log_url)
     async with AsyncExitStack() as stack:
-        log = wiring.new_event_log(settings)
+        log = wiring_adapters.new_event_log(settings)
         await log.start()
         stack.push_async_callback(log.stop)
-        store = await asyncio.to_thread(wiring.new_event_store, settings)
+        store = await asyncio.to_thread(wiring_adapters.new_event_store, settings)
         stack.callback(store.close)
         await asyncio.to_thread(store.migrate)
         yield Replay(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from backend import wiring
+from backend import wiring_adapters
 from backend.cli.console import json_option, printable
 from backend.ports.event_store import SchemaChange
 from backend.settings import Settings
@@ -52,7 +52,7 @@ def _settings(store: str | None) -> Settings:
 
 def _migrate(settings: Settings, *, dry_run: bool) -> Sequence[SchemaChange]:
     try:
-        store = wiring.new_event_store(settings)
+        store = wiring_adapters.new_event_store(settings)
     except Conflict as error:
         raise Conflict(
             f"{error}; what `sentinel up` owns is brought up to date whenever that starts"

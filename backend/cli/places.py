@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from backend import wiring
+from backend import wiring_adapters
 from backend.cli.access import read_access
 from backend.cli.answers import Answers, ApiAnswers, StoreAnswers
 from backend.cli.console import NOT_RUNNING, Failure, printable, stderr
@@ -162,7 +162,9 @@ def _directory(folder: Path) -> Kept:
         for fault in read_access(folder).faults:
             _warn(f"warning: {fault}")
 
-    return Kept(store=wiring.new_access_store(f"dir://{folder.resolve()}"), tell_faults=tell)
+    return Kept(
+        store=wiring_adapters.new_access_store(f"dir://{folder.resolve()}"), tell_faults=tell
+    )
 
 
 def _cluster(kubeconfig: Path | None, context: str) -> Kept:
@@ -170,7 +172,7 @@ def _cluster(kubeconfig: Path | None, context: str) -> Kept:
         _warn(f"warning: {key.kind} {key.namespace}/{key.name} cannot be read: {why}")
 
     file = str(kubeconfig) if kubeconfig else ""
-    return Kept(store=wiring.new_cluster_store(file, context, MANAGER, tell))
+    return Kept(store=wiring_adapters.new_cluster_store(file, context, MANAGER, tell))
 
 
 def _warn(line: str) -> None:

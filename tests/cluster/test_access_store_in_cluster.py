@@ -9,7 +9,7 @@ from kubernetes import client, config
 
 from backend.adapters.kubernetes_client import CustomObjects
 from backend.adapters.kubernetes_store import KubernetesStore
-from backend.wiring import new_access_store
+from backend.wiring_adapters import new_access_store
 from extauthz.core.errors import Invalid, NotFound, Retryable
 from extauthz.core.governance import Key
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer

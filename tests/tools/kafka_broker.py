@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from backend.adapters.kafka_client import KafkaSettings
 from backend.event_log_settings import EventLogSettings
-from backend.wiring import kafka_settings
+from backend.wiring_adapters import kafka_settings
 from tests.tools.ports import free_ports
 
 ROOT: Final = Path(__file__).parents[2]

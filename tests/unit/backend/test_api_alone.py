@@ -41,7 +41,7 @@ async def api(folder: Path, **more: str) -> AsyncIterator[tuple[aiohttp.ClientSe
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.message for r in caplog.records if r.name == "backend.wiring"]
+    return [r.message for r in caplog.records if r.name == "backend.wiring_history"]
 
 
 async def answer(http: aiohttp.ClientSession, url: str) -> tuple[int, dict[str, Any]]:
