@@ -86,11 +86,11 @@ class DirectorySource:
                 self._refused = none.faults
             else:
                 self._refused = ()
-                self._policies.run(policy, confirmed_at=now, now=now)
+                confirmed_at = now if reading.is_known else self._policies.current.confirmed_at
+                self._policies.run(policy, confirmed_at=confirmed_at, now=now)
             self._is_stale = False
-        faults = self._faults()
-        self._policies.report(faults)
-        if not faults:
+        self._policies.report(self._faults())
+        if reading.is_known and not self._refused:  # what is broken keeps what it last said
             self._policies.confirm(now)
 
     def _faults(self) -> tuple[Fault, ...]:

@@ -123,9 +123,8 @@ async def test_broken_file_keeps_last_good(world: World) -> None:
         "deny.yaml:8: spec.toolRules[0].decision: unknown value `dny`; use allow or deny"
     )
     assert world.policies.current.fault == fault
-    confirmed_at = world.policies.current.confirmed_at
     await world.look()
-    assert world.policies.current.confirmed_at == confirmed_at
+    assert world.policies.current.confirmed_at == world.now
     assert world.policies.reloads[Reload.FAILURE] == 1
     world.write("deny.yaml", DENY)
     assert await world.look() == "tool_denied"
@@ -201,6 +200,27 @@ async def test_stands_twice_from_the_start(world: World) -> None:
     world.write("copy.yaml", GRANT.replace("allow}", "deny}"))
     assert await world.look() == "policy_unavailable"
     assert "second MCPAccessGrant `home/ops`" in world.faults[0]
+
+
+async def test_what_is_broken_and_known_is_confirmed(world: World) -> None:
+    """With `maxStaleness`, another team's typing error stops nobody."""
+    world.write("other.yaml", DENY.replace("agentID: ops", "agentID: other"))
+    await world.look()
+    world.write("other.yaml", "kind: [")
+    assert await world.look() == "allowed"
+    assert world.policies.current.confirmed_at == world.now
+    assert len(world.faults) == 1
+
+
+async def test_what_was_never_good_is_not_confirmed(world: World) -> None:
+    """It may hold a denial, whatever else changes meanwhile."""
+    await world.look()
+    confirmed_at = world.policies.current.confirmed_at
+    world.write("other.yaml", "kind: [")
+    await world.look()
+    world.write("team/grant.yml", GRANT + "  maxTrust: high\n")
+    await world.look()
+    assert world.policies.current.confirmed_at == confirmed_at
 
 
 async def test_server_gone(world: World) -> None:
