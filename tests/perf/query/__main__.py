@@ -25,7 +25,7 @@ from backend.queries import ExportForm
 from extauthz.core.times import format_instant
 from tests.perf.pipeline.processes import ROOT, Service, service
 from tests.perf.query import http, report
-from tests.perf.query.bare import Engine, Recording, seconds
+from tests.perf.query.bare import Engine, Recording, spent
 from tests.perf.query.dataset import Dataset, Loaded, load, until_today
 from tests.perf.query.questions import QUESTIONS, WINDOW_DAYS, Asked, drawn, sample
 from tests.perf.query.report import Answered, Run, times
@@ -135,8 +135,8 @@ class _InProcess:
             taken = self._readers.taken()
             statements = max(statements, len(taken))
             measured = [
-                lambda each=each: store.append(seconds(lambda: each.ask(self._readers))),
-                lambda taken=taken: bare.append(seconds(lambda: self._engine.ask(taken))),
+                lambda each=each: store.append(spent(lambda: each.ask(self._readers))),
+                lambda taken=taken: bare.append(spent(lambda: self._engine.ask(taken))),
             ]
             for act in measured if number % 2 else reversed(measured):
                 act()
@@ -166,10 +166,8 @@ def _load(folder: Path, kept: Loaded) -> None:
     client = Server(url, "").connect()
     while kept.days < kept.data.days:
         day = kept.days
-        kept.days, kept.seconds = (
-            day + 1,
-            kept.seconds + seconds(lambda day=day: load(client, kept.data, day)),
-        )
+        kept.seconds += spent(lambda day=day: load(client, kept.data, day)).seconds
+        kept.days += 1
         kept.write(folder)
         _tell(f"  day {kept.days} of {kept.data.days}: {kept.seconds:.0f} s so far")
     client.close()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import chdb
@@ -66,8 +67,20 @@ class Engine:
         self._connection.close()
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """How long it takes."""
-    begin = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """On one question.
+
+    Args:
+        cpu_seconds: of the whole process that answers.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+def spent(act: Callable[[], object]) -> Spent:
+    """In this process."""
+    begin, cpu = time.perf_counter(), time.process_time()
     act()
-    return time.perf_counter() - begin
+    return Spent(time.perf_counter() - begin, time.process_time() - cpu)

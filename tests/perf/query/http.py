@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from tests.perf.pipeline.processes import KEY, Service, usage
+from tests.perf.query.bare import Spent
 from tests.perf.query.questions import Asked
 
 CONNECTIONS = 16
@@ -43,10 +44,10 @@ class Client:
         self._connection.close()
 
 
-def times(api: Service, asked: Sequence[Asked], budget: float) -> list[float]:
-    """Seconds of each, one after the other, as long as there is time."""
+def times(api: Service, asked: Sequence[Asked], budget: float) -> list[Spent]:
+    """On each, one after the other, as long as there is time."""
     client, found = Client(api), []
-    until = time.monotonic() + budget
+    until, before = time.monotonic() + budget, usage([api.pid]).cpu_seconds
     for number, each in enumerate(asked):
         if number >= LEAST and time.monotonic() > until:
             break
@@ -54,7 +55,8 @@ def times(api: Service, asked: Sequence[Asked], budget: float) -> list[float]:
         client.get(each.path)
         found.append(time.perf_counter() - begin)
     client.close()
-    return found
+    cpu = usage([api.pid]).cpu_seconds - before
+    return [Spent(seconds, cpu / len(found)) for seconds in found]
 
 
 @dataclass(frozen=True, slots=True)
