@@ -66,7 +66,7 @@ bench-authz: $(VENV)/installed-test ## what a decision costs beside plain Envoy 
 bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event costs from sidecar to store, both wirings (6 minutes)
 	$(BIN)/python -m tests.perf.pipeline $(BENCH_ARGS)
 
-bench-query: $(VENV)/installed-test ## what the api's questions cost beside the bare engine (3 minutes)
+bench-query: $(VENV)/installed-test ## what the api's questions cost beside the bare engine (4 minutes)
 	$(BIN)/python -m tests.perf.query $(BENCH_ARGS)
 
 generate: $(VENV)/installed-test ## write protos/gen and k8s/crds anew from their sources
