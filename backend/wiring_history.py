@@ -18,7 +18,7 @@ from backend.wired import Wired
 from backend.wiring_adapters import KUBERNETES, path_of
 
 if TYPE_CHECKING:
-    from backend.controller.controller import Recorded
+    from backend.controller.records import Recorded
 
 _log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from backend.controller.enforcement import Enforcement
 from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.controller.reconciler import SERVER, Reconciler
+from backend.controller.records import Recorded, Records
 from backend.controller.reports import Reports
 from backend.controller.server import StreamServer
 from backend.controller.stream import PolicyStream
@@ -26,8 +27,6 @@ from extauthz.core.errors import Retryable
 from extauthz.core.governance import KINDS, Key
 
 _UNSYNCED: Final = "the custom resources are not known yet"
-
-Recorded = Callable[[Standing | None, Standing | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,8 @@ class Controller:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        self._metrics, self._record = metrics, record
+        self._metrics = metrics
+        self._records = Records(record, keep_seconds=4 * options.lease_seconds, monotonic=monotonic)
         self._hub, governed = Hub(self._told), Governed(options.cluster)
         self._enforcement = Enforcement(self._hub)
         self._reconciler = Reconciler(
@@ -184,6 +184,7 @@ class Controller:
                 task.cancel()
             self._writers = []
         elif not self._writers:
+            self._records.take_over(list(self._reconciler.standings.values()))
             works = (self._reports.run(), self._config_maps.run())
             self._writers = [asyncio.create_task(work, name="status") for work in works]
 
@@ -196,8 +197,8 @@ class Controller:
         self._reports.mark(keys)
 
     def _changed_by(self, before: Standing | None, after: Standing | None) -> None:
-        if self._election.standing is not Leadership.STANDBY:
-            self._record(before, after)
+        leads = self._election.standing is not Leadership.STANDBY
+        self._records.note(before, after, leads=leads)
 
 
 def _key(server: ObjectRef) -> Key:

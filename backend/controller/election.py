@@ -7,7 +7,7 @@ it ends. A holder that cannot renew it in time is in doubt: nobody else may have
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from enum import Enum
@@ -17,6 +17,7 @@ from backend.ports.control_plane import ControlPlane, Lease
 from extauthz.core.errors import Conflict, Retryable, SentinelError
 
 RETRY_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.2  # between two watches
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Election:
     ) -> None:
         self._control, self._me, self._seconds = control, name, lease_seconds
         self._changed, self._monotonic = changed, monotonic
+        self._fault = ""
         self.standing, self.leader = Standing.STANDBY, ""
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -78,29 +80,34 @@ class Election:
             except Conflict:
                 continue  # somebody else was quicker
             except SentinelError as error:
-                _log.warning("the lease cannot be asked for", extra={"error": str(error)})
+                if self._fault != str(error):
+                    _log.warning("the lease cannot be asked for", extra={"error": str(error)})
+                self._fault = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _wait_for_turn(self) -> Lease | None:
         """Return the lease once it may be taken; None where there is none yet."""
         lease = await self._control.lease()
-        while lease is not None and lease.holder not in {"", self._me}:
-            self._stand(Standing.STANDBY, lease.holder)
-            lease = await self._next(lease)
-            if lease is None:
-                return await self._control.lease()
+        seen_at = asyncio.get_running_loop().time()
+        async with aclosing(self._changes()) as changes:
+            while lease is not None and lease.holder not in {"", self._me}:
+                self._stand(Standing.STANDBY, lease.holder)
+                try:
+                    async with asyncio.timeout_at(seen_at + max(lease.seconds, 1)):
+                        now = await anext(changes)
+                except TimeoutError:
+                    return await self._control.lease()
+                if now != lease:
+                    lease, seen_at = now, asyncio.get_running_loop().time()
         return lease
 
-    async def _next(self, lease: Lease) -> Lease | None:
-        """The lease after its next change; None where there was none in time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(lease.seconds, 1)):
-                while True:
-                    async with aclosing(self._control.lease_changes()) as changes:
-                        async for now in changes:
-                            if now != lease:
-                                return now
-        return None
+    async def _changes(self) -> AsyncGenerator[Lease, None]:
+        """Without end."""
+        while True:
+            async with aclosing(self._control.lease_changes()) as changes:
+                async for lease in changes:
+                    yield lease
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _take(self, lease: Lease | None) -> Lease:
         before = lease or Lease("", 0, "", "", 0)
@@ -117,7 +124,7 @@ class Election:
 
     async def _lead(self, lease: Lease) -> None:
         """Lead until somebody else does."""
-        renewed = self._monotonic()
+        renewed, self._fault = self._monotonic(), ""
         self._stand(Standing.LEADS, self._me)
         try:
             while True:
