@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from backend.adapters.clickhouse_client import IDS_AT_ONCE, milliseconds
-from backend.ports.event_store import GatewayRun, Hole
+from backend.gateway_runs import GatewayRun, Hole
 
 Query = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 

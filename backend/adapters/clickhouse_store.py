@@ -27,7 +27,8 @@ from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import READ, event_of
 from backend.adapters.clickhouse_schema import Schema, shipped
 from backend.adapters.clickhouse_usage import UsageQueries
-from backend.ports.event_store import EventKey, GatewayRun, Hole, SchemaChange, StoredEvent
+from backend.gateway_runs import GatewayRun, Hole
+from backend.ports.event_store import EventKey, SchemaChange, StoredEvent
 from backend.queries import (
     Count,
     CountedBy,

@@ -12,7 +12,7 @@ from backend.api.completeness import began_at
 from backend.api.survey import Survey
 from backend.api.testimony import Gap
 from backend.api.verdicts import Missing, Start, Tail, Verdict
-from backend.ports.event_store import GatewayRun
+from backend.gateway_runs import GatewayRun
 from extauthz.core.times import format_instant
 
 MOST_STARTS: Final = 1_000  # listed; the worst come first, and totals count them all

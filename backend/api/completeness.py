@@ -15,7 +15,7 @@ from uuid import UUID
 from backend.api.spans import Span, joined, left, shared
 from backend.api.testimony import HEARTBEAT, Ending, Gap
 from backend.api.verdicts import SEVERITY, Key, Missing, Start, Tail
-from backend.ports.event_store import GatewayRun, Hole
+from backend.gateway_runs import GatewayRun, Hole
 
 Item = TypeVar("Item")
 

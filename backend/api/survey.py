@@ -9,7 +9,8 @@ from backend.api.completeness import Evidence, began_at, judge
 from backend.api.spans import Span
 from backend.api.testimony import Gap, read_endings, read_gaps, read_heartbeats
 from backend.api.verdicts import Key, Start, Verdict, overall
-from backend.ports.event_store import CHANGE_RECORDERS, EventStore, GatewayRun
+from backend.gateway_runs import GatewayRun
+from backend.ports.event_store import CHANGE_RECORDERS, EventStore
 from extauthz.core.errors import Retryable
 
 MOST_HOLES: Final = 10_000

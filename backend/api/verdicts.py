@@ -7,7 +7,7 @@ from typing import Final
 
 from backend.api.spans import shared, size
 from backend.api.testimony import Gap
-from backend.ports.event_store import GatewayRun
+from backend.gateway_runs import GatewayRun
 
 Key = tuple[str, str]  # producer and gateway start: nobody speaks for another producer's start
 

@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.ports.event_store import EventStore, Hole, StoredEvent
+from backend.gateway_runs import Hole
+from backend.ports.event_store import EventStore, StoredEvent
 from backend.queries import EventFilter
 from extauthz.core.errors import Invalid
 from tests.contract.stored_events import DAY, NOON, event, id_of

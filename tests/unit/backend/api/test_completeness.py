@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from backend.api.completeness import Evidence, began_at, judge
 from backend.api.testimony import HEARTBEAT, read_endings, read_gaps, read_heartbeats
 from backend.api.verdicts import Start, Tail, Verdict, overall
-from backend.ports.event_store import GatewayRun, Hole, StoredEvent
+from backend.gateway_runs import GatewayRun, Hole
+from backend.ports.event_store import StoredEvent
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(hours=1)
