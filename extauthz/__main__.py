@@ -1,8 +1,13 @@
 """`python -m extauthz`: run the decision point until SIGTERM or SIGINT."""
+# ruff: noqa: E402
+
+import os
+
+# gRPC reads it when it is imported. Its own lines are no JSON; what failed comes as a status, too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path

@@ -134,7 +134,7 @@ class ScriptedController:
 
     async def __aenter__(self) -> "ScriptedController":
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *PINGS])
-        handler = grpc.stream_stream_rpc_method_handler(self._follow)
+        handler: Any = grpc.stream_stream_rpc_method_handler(self._follow)
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(SERVICE, {"Follow": handler})]
         )

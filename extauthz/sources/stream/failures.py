@@ -17,7 +17,7 @@ from extauthz.sources.stream.options import (
 
 _MOST_SHOWN: Final = 300  # characters of what the controller says
 _UP: Final = f"is it up, and is {ADDRESS} right?"
-_TLS: Final = ("CERTIFICATE_VERIFY_FAILED", "Ssl handshake", "SSL_ERROR", "Peer name")
+_TLS: Final = ("CERTIFICATE_VERIFY_FAILED", "handshake failed", "Hostname Verification")
 _STATUSES: Final = {  # what is wrong, and the mend
     "UNAUTHENTICATED": (
         "does not take the token",

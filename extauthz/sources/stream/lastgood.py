@@ -25,6 +25,9 @@ CREATE TABLE objects (kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT
     body BLOB NOT NULL, PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
+# A damaged file may hold values of any type.
+_SELECT_DOCUMENT: Final = """SELECT CAST(head AS BLOB), CAST(revision AS TEXT),
+    CAST(confirmed_at AS REAL) FROM document"""
 _BUSY_SECONDS: Final = 10.0  # another connection of this process may be writing a whole document
 
 Objects = Iterable[tuple[ObjectKey, bytes]]
@@ -87,15 +90,15 @@ class LastGood:
     def read(self) -> Kept | None:
         """What is kept; None where nothing is."""
         run = self._connection.execute
-        row = run("SELECT head, revision, confirmed_at FROM document").fetchone()
+        row = run(_SELECT_DOCUMENT).fetchone()
         if row is None:
             return None
         head, revision, confirmed_at = row
-        select = "SELECT body FROM objects WHERE kind = ?"
+        select = "SELECT CAST(body AS BLOB) FROM objects WHERE kind = ?"
         grants, sessions = (
             [body for [body] in run(select, (kind,))] for kind in ("grant", "session")
         )
-        return Kept(whole(head, grants, sessions), str(revision), float(confirmed_at))
+        return Kept(whole(head, grants, sessions), revision, confirmed_at)
 
     def replace(
         self, head: Mapping[str, Any], objects: Objects, *, revision: str, now: float

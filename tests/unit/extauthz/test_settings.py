@@ -70,6 +70,68 @@ def test_wrong(environ: dict[str, str], message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+STREAM = {
+    "POLICY_FILE": "",
+    "POLICY_STREAM": "controller.mcp-sentinel.svc:8086",
+    "POLICY_STREAM_TOKEN_FILE": "/token",
+    "POLICY_STREAM_CA_FILE": "/ca.crt",
+    "MCP_SERVER_NAME": "demo",
+    "MCP_SERVER_NAMESPACE": "home",
+}
+PLAIN = {"POLICY_STREAM_CA_FILE": "", "POLICY_STREAM_ALLOW_LOOPBACK_PLAINTEXT": "true"}
+
+
+def test_stream() -> None:
+    """The stream is told where the controller is, who asks, and where the last policy is kept."""
+    stream = load(**STREAM, GATEWAY_NAME="pod-1", SPOOL_DIR="/spool").stream
+    assert (stream.address, stream.namespace, stream.server) == (
+        "controller.mcp-sentinel.svc:8086",
+        "home",
+        "demo",
+    )
+    assert (stream.gateway, stream.store) == ("pod-1", Path("/spool/last-policy.db"))
+    assert (stream.token_file, stream.ca_file) == (Path("/token"), Path("/ca.crt"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:65535", "localhost:80"])
+def test_stream_without_tls(address: str) -> None:
+    """A controller of this machine may be followed in plaintext, where that is said."""
+    assert load(**{**STREAM, **PLAIN, "POLICY_STREAM": address}).stream.plaintext
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"POLICY_STREAM": "host"}, "POLICY_STREAM: `host` is not a host and a port; write it"),
+        ({"POLICY_STREAM": "host:0"}, "POLICY_STREAM: `host:0` is not a host and a port"),
+        ({"POLICY_STREAM": "host:65536"}, "POLICY_STREAM: `host:65536` is not a host and a port"),
+        ({"POLICY_STREAM": "a b:80"}, "POLICY_STREAM: `a b:80` is not a host and a port"),
+        ({"POLICY_STREAM": "::1:80"}, "POLICY_STREAM: `::1:80` is not a host and a port"),
+        ({"POLICY_STREAM": "unix:/a:80"}, "POLICY_STREAM: `unix:/a:80` is not a host and a port"),
+        ({"POLICY_STREAM": "https://h:1"}, "POLICY_STREAM: `https://h:1` is not a host and a port"),
+        ({"MCP_SERVER_NAME": ""}, "MCP_SERVER_NAME: is not set, and POLICY_STREAM is; name the"),
+        ({"MCP_SERVER_NAMESPACE": ""}, "MCP_SERVER_NAMESPACE: is not set, and POLICY_STREAM is"),
+        ({"POLICY_STREAM_CA_FILE": ""}, "POLICY_STREAM_CA_FILE: is not set, and POLICY_STREAM is"),
+        ({"POLICY_STREAM_TOKEN_FILE": ""}, "POLICY_STREAM_TOKEN_FILE: is not set, and POLICY_"),
+        (PLAIN, "POLICY_STREAM: `controller.mcp-sentinel.svc:8086` is not loopback, and plaintext"),
+        (
+            {**PLAIN, "POLICY_STREAM": "127.0.0.1:1", "POLICY_STREAM_CA_FILE": "/ca"},
+            "POLICY_STREAM_CA_FILE: is set, and POLICY_STREAM_ALLOW_LOOPBACK_PLAINTEXT too",
+        ),
+        (
+            {"POLICY_STREAM_MAX_MESSAGE_BYTES": "2000000", "POLICY_STREAM_MAX_BYTES": "1500000"},
+            "POLICY_STREAM_MAX_MESSAGE_BYTES: `2000000` is more than POLICY_STREAM_MAX_BYTES",
+        ),
+        ({"ACCESS_DIR": "/a"}, "ACCESS_DIR: is set, and POLICY_STREAM too; set one of POLICY_FILE"),
+    ],
+)
+def test_wrong_stream(environ: dict[str, str], message: str) -> None:
+    """A stream that cannot be followed safely stops the start."""
+    with pytest.raises(Invalid) as caught:
+        load(**{**STREAM, **environ})
+    assert str(caught.value).startswith(message)
+
+
 @pytest.mark.parametrize(
     "address", ["unix:run/check.sock", "unix:///run/check.sock", "127.0.0.1:0", "[::1]:9001"]
 )

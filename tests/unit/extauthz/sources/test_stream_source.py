@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -182,6 +183,8 @@ async def test_half_open(tmp_path: Path) -> None:
 async def test_silent_controller(bound: str, script_says: int, fault: str, tmp_path: Path) -> None:
     """One that says nothing, nothing more, or never finishes, is left for another stream."""
 
+    bounds: dict[str, Any] = {bound: 0.2}
+
     async def script(session: Session) -> None:
         if script_says == 1:
             await session.tell(*full(OPEN, "1"))
@@ -192,7 +195,7 @@ async def test_silent_controller(bound: str, script_says: int, fault: str, tmp_p
 
     async with (
         ScriptedController(script) as controller,
-        World(controller.port, tmp_path, **{bound: 0.2}).running() as world,
+        World(controller.port, tmp_path, **bounds).running() as world,
     ):
         await soon(lambda: fault in world.source.describe()["last_error"], fault)
         await soon(lambda: len(controller.sessions) > 1)
