@@ -15,6 +15,7 @@ from extauthz.core import accessdir
 from extauthz.core.errors import Retryable
 
 LOCK_SECONDS: Final = 15.0  # whoever holds it writes one file; longer than that it hangs
+_LOCK: Final = ".sentinel.lock"
 _PREFIX: Final = ".sentinel-"  # readers leave hidden names out
 _NO_LOCKS: Final = "use a file system that can lock folders"
 _MENDS: Final = {
@@ -36,13 +37,15 @@ class Moved(Exception):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The only editor of the directory, among all that ask; no file is left behind for it.
+    """The only editor of the directory, among all that ask.
+
+    By a file that only who may write in the folder can open: no reader can hold up a change.
 
     Raises:
         Retryable: somebody holds it for too long, or the folder is away.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = _lock_file(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
@@ -50,6 +53,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)  # which lets go of it
+
+
+def _lock_file(folder: Path) -> int:
+    """Open it, with the folder's owner and as writable as the folder."""
+    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    whose = os.stat(folder)
+    writers = whose.st_mode & 0o022
+    with suppress(OSError):  # another made it, and gave it to whom it should belong
+        os.fchown(handle, whose.st_uid, whose.st_gid)
+        os.fchmod(handle, 0o600 | writers | writers << 1)
+    return handle
 
 
 def _lock(folder: Path, handle: int) -> None:

@@ -1,5 +1,6 @@
 """Edits of the access folder beyond the contract: whole files, and other people's edits."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -75,7 +76,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """But for the lock."""
+    files = (path for path in folder.iterdir() if path.name != ".sentinel.lock")
+    return {path.name: path.read_bytes() for path in files}
 
 
 @contextmanager
@@ -446,6 +449,22 @@ def test_a_folder_that_is_away_is_told(tmp_path: Path) -> None:
     """It may come back."""
     with pytest.raises(Retryable, match=r"away` cannot be written .*; bring it back"):
         edit(tmp_path / "away", create, "new", before_write=never)
+
+
+def test_readers_hold_no_edit_up(folder: Path) -> None:
+    """Whoever can only read the folder cannot open what editors lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    edit(folder, disable)
+    os.close(handle)
+    assert stat.S_IMODE((folder / ".sentinel.lock").stat().st_mode) == 0o600
+
+
+def test_who_may_write_in_the_folder_may_lock_it(folder: Path) -> None:
+    """Also those of its group."""
+    folder.chmod(0o775)
+    edit(folder, disable)
+    assert stat.S_IMODE((folder / ".sentinel.lock").stat().st_mode) == 0o660
 
 
 def test_a_lock_that_is_held_too_long_is_told(
