@@ -85,6 +85,12 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.AMBIGUOUS_KEY_CASE: _malformed(
         "a member differs from a known one only in case; write it as MCP does"
     ),
+    Reason.AMBIGUOUS_METHOD: _malformed(
+        "the method could be read as tools/call; send tools/call exactly as MCP spells it"
+    ),
+    Reason.AMBIGUOUS_TOOL_NAME: _malformed(
+        "the tool's name has spaces around it or characters that do not print; send it without"
+    ),
     Reason.INVALID_ENVELOPE: _malformed("the body is not a JSON-RPC 2.0 message; send one"),
     Reason.AMBIGUOUS_MESSAGE: _malformed(
         "the message is a request and a response at once; send one of both"

@@ -77,6 +77,7 @@ def _grant(grant: MCPAccessGrant, server: MCPServer) -> Iterator[Finding]:
     if grant.tool_rules and all(rule.decision == "deny" for rule in grant.tool_rules):
         mend = "add a rule that allows, or another grant"
         yield Finding("spec.toolRules", "has deny rules alone: it allows nothing", mend)
+    yield from _evaded(grant, server)
     declared = {tool.name: tool for tool in server.tools}
     for i, rule in enumerate(grant.tool_rules):
         path = f"spec.toolRules[{i}]"
@@ -90,6 +91,24 @@ def _grant(grant: MCPAccessGrant, server: MCPServer) -> Iterator[Finding]:
             yield from _unreachable(grant, path, rule, tool)
     if not grant.tool_rules and not grant.allowed_side_effects:
         yield from _covers_destructive(grant, server)
+
+
+def _evaded(grant: MCPAccessGrant, server: MCPServer) -> Iterator[Finding]:
+    """A denied name under a default of allow: any other spelling of it is allowed."""
+    if server.policy.default_decision != "allow":
+        return
+    for i, rule in enumerate(grant.tool_rules):
+        if rule.decision == "deny":
+            other = rule.name.upper() if rule.name.islower() else rule.name.lower()
+            problem = (
+                f"denies `{rule.name}` as spelled; `{grant.server}` allows all else, `{other}`"
+            )
+            yield Finding(
+                f"spec.toolRules[{i}]",
+                f"{problem} too",
+                "set the server's policy.defaultDecision to deny, and allow tools by name",
+            )
+            return
 
 
 def _unreachable(

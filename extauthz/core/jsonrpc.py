@@ -12,12 +12,15 @@ from extauthz.core.canonical import canonical, digest
 from extauthz.core.headers import check_media_type, decode_mcp_value
 from extauthz.core.methods import (
     KNOWN_VERSIONS,
+    MAX_METHOD_CHARS,
     MODERN_VERSIONS,
     NAME_REQUIRED,
     NAMED_BY,
+    NOTIFICATIONS,
     REQUESTS,
     TOOL_CALLS,
     VERSION_KEY,
+    reads_as_tool_call,
 )
 from extauthz.core.reasons import Reason
 from extauthz.core.request import NO_CALL, Call, Era, Kind, Request
@@ -28,6 +31,7 @@ MAX_ID = 2**53 - 1  # the largest integer that every JSON reader holds exactly (
 MAX_ID_CHARS = 1024  # a denial repeats it, and Envoy takes an answer of 1 MiB
 
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_KNOWN_METHODS = REQUESTS | NOTIFICATIONS
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS = frozenset({"name", "arguments", "_meta", "uri", "taskid"})  # case-folded
 _PARAMS_EXACT = frozenset({"name", "arguments", "_meta", "uri", "taskId"})
@@ -134,8 +138,15 @@ def _read_method(
     message: dict[str, Any], rpc_id: str | int | None, has_id: bool, headers: dict[str, str]
 ) -> Call | Refusal:
     method = message["method"]
-    if not isinstance(method, str) or not method:
-        return Refusal(Reason.INVALID_ENVELOPE, "method must be a non-empty string")
+    if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD_CHARS:
+        return Refusal(
+            Reason.INVALID_ENVELOPE,
+            f"method must be a non-empty string of at most {MAX_METHOD_CHARS} characters",
+        )
+    if method not in _KNOWN_METHODS and reads_as_tool_call(method):
+        return Refusal(
+            Reason.AMBIGUOUS_METHOD, "method is not tools/call, but some servers read it so"
+        )
     calls_tool = method in TOOL_CALLS
     params = message.get("params", {})
     fault = _fault(params, calls_tool)
@@ -153,6 +164,12 @@ def _read_method(
     )
     if fault:
         return Refusal(Reason.INVALID_PARAMS, fault, call)
+    if calls_tool and not _is_plain(call.tool):
+        return Refusal(
+            Reason.AMBIGUOUS_TOOL_NAME,
+            "params.name has spaces around it, or characters that do not print",
+            call,
+        )
     refusal = _check_version(call, params, headers) or _check_mcp_headers(call, params, headers)
     if refusal or not calls_tool:
         return refusal or call
@@ -172,6 +189,11 @@ def _fault(params: Any, calls_tool: bool) -> str:
         if not isinstance(params.get("arguments", {}), dict):
             return "params.arguments must be an object"
     return ""
+
+
+def _is_plain(tool: str) -> bool:
+    """Of printable characters, without a space at its ends: nobody trims or cuts such a name."""
+    return tool.isprintable() and tool[0] != " " and tool[-1] != " "
 
 
 def _check_version(call: Call, params: dict[str, Any], headers: dict[str, str]) -> Refusal | None:

@@ -1,11 +1,16 @@
 """MCP's revisions and methods, from the specification's schemas up to 2026-07-28."""
 
+import re
+import unicodedata
+
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS = ("2026-07-28",)
 KNOWN_VERSIONS = LEGACY_VERSIONS + MODERN_VERSIONS
 
 # The key in `params._meta` by which a modern body states its revision.
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+
+MAX_METHOD_CHARS = 1024
 
 TOOL_CALLS = frozenset({"tools/call", "call_tool"})  # call_tool: mcp-runtime's older spelling
 
@@ -42,6 +47,20 @@ NOTIFICATIONS = frozenset(
         "notifications/tasks/status",
     }
 )
+
+_SLASHES = re.compile("/{2,}")
+
+
+def reads_as_tool_call(method: str) -> bool:
+    """True where a lenient server could take `method` for one of `TOOL_CALLS`, which it is not.
+
+    Without regard to case, compatibility forms, white space, what does not print, and slashes
+    that a router takes off.
+    """
+    folded = unicodedata.normalize("NFKC", method).casefold()
+    plain = "".join([char for char in folded if char.isprintable() and not char.isspace()])
+    return method not in TOOL_CALLS and _SLASHES.sub("/", plain).strip("/") in TOOL_CALLS
+
 
 # The member of params that the header Mcp-Name repeats (modern era).
 NAMED_BY = {

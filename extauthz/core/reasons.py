@@ -21,6 +21,8 @@ class Reason(Code):
     TOO_MANY_MEMBERS = "too_many_members"  # more than 25,000, or 50,000 commas
     BATCH_NOT_SUPPORTED = "batch_not_supported"  # a JSON-RPC batch
     AMBIGUOUS_KEY_CASE = "ambiguous_key_case"  # `Method`: some servers read it as `method`
+    AMBIGUOUS_METHOD = "ambiguous_method"  # `Tools/Call`: some servers read it as `tools/call`
+    AMBIGUOUS_TOOL_NAME = "ambiguous_tool_name"  # spaces around it, or what does not print
     INVALID_ENVELOPE = "invalid_envelope"  # not a JSON-RPC 2.0 request, notification or response
     AMBIGUOUS_MESSAGE = "ambiguous_message"  # method together with result or error
     INVALID_REQUEST_ID = "invalid_request_id"  # float, bool, null, list, too large; or none

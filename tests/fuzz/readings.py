@@ -103,7 +103,7 @@ def tool_calls(body: bytes) -> set[str]:
 
 def _called(message: Members, find: Find) -> Iterator[str]:
     for method in find(message, "method"):
-        if isinstance(method, str) and method in TOOL_CALLS:
+        if isinstance(method, str) and method.strip("\0\t\r\n /").casefold() in TOOL_CALLS:
             for params in find(message, "params"):
                 if isinstance(params, Members):
                     yield from (name for name in find(params, "name") if isinstance(name, str))

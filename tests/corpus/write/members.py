@@ -207,21 +207,22 @@ def types() -> Iterator[Case]:
 
 def names() -> Iterator[Case]:
     """Names compare exactly: what only looks like the allowed tool is another."""
-    tools = ["echo ", " echo", "ECHO", "Echo", "echo\\u0000", "echo\\u0000refund", "echo,refund"]
-    tools += ["есho", "ｅｃｈｏ", "echo\\u200b", "echo\\n", "echo\\t", "*", "echo/", "e\\u0301cho"]
+    tools = ["ECHO", "Echo", "echo,refund", "есho", "ｅｃｈｏ", "*", "echo/", "e\\u0301cho"]
+    tools += ["../echo", "echo;refund", "r\\u0065fund", "Refund", "tools/echo", "re fund"]
+    for number, tool in enumerate(tools):
+        yield from _named(f"name.{number}", "granted is echo, exactly", tool, "tool_not_granted")
+    tools = ["echo ", " echo", "echo\\u0000", "echo\\u0000refund", "echo\\u200b", "echo\\n"]
     tools += [
-        "../echo",
-        "echo;refund",
+        "echo\\t",
         "echo\\u202e",
-        "r\\u0065fund",
         "refund ",
-        "Refund",
-        "tools/echo",
+        "\\u00a0refund",
+        "re\\u00adfund",
+        "refund\\u2028",
     ]
     for number, tool in enumerate(tools):
-        bent = swap(CALL, '"refund"', f'"{tool}"')
-        raw = json.loads(f'"{tool}"')
-        yield from _named(f"name.{number}", bent, raw)
+        why = "a server that trims or cuts it runs another tool than was decided on"
+        yield from _named(f"name.blurred-{number}", why, tool, "ambiguous_tool_name")
     methods = ["tools\\/call", "tool\\u0073/call", "call_tool"]
     for number, method in enumerate(methods):
         bent = swap(CALL, METHOD, f'"method":"{method}"')
@@ -229,14 +230,22 @@ def names() -> Iterator[Case]:
         why = "tools/call, spelled otherwise"
         yield from both(f"method.same-{number}", why, bent, "tool_not_granted", plain)
     methods = ["tools/Call", "TOOLS/CALL", "tools/call ", " tools/call", "tools//call"]
+    methods += ["tools/call/", "toolſ/call", "tools/call\\u0000", "ｔools/call", "tools/ｃall"]
     methods += [
-        "tools/call/",
-        "tools.call",
-        "toolſ/call",
-        "tools/call\\u0000",
-        "callTool",
-        "tools/ca1l",
+        "tools／call",
+        "tools/\\u200bcall",
+        "tools/ca\\u00adll",
+        "tools/call\\n",
+        "/tools/call",
     ]
+    methods += ["Call_Tool", "CALL_TOOL", "call_tool ", "call＿tool", "tools/call" + " " * 900]
+    for number, method in enumerate(methods):
+        bent = swap(CALL, METHOD, f'"method":"{method}"')
+        why = "a server that folds, trims or routes it runs refund"
+        yield from both(f"method.blurred-{number}", why, bent, "ambiguous_method")
+    bent = swap(CALL, METHOD, f'"method":"tools/call{" " * 2000}"')
+    yield from both("method.long", "a server that trims it runs refund", bent, "invalid_envelope")
+    methods = ["tools.call", "callTool", "tools/ca1l", "tools/callx"]
     for number, method in enumerate(methods):
         bent = swap(CALL, METHOD, f'"method":"{method}"')
         why = "a method that nobody knows: no server may run refund for it"
@@ -278,7 +287,8 @@ def decoys() -> Iterator[Case]:
         yield from both(f"decoy.{name}", why, body, PASSES, eras=["legacy"])
 
 
-def _named(name: str, template: str, tool: str) -> Iterator[Case]:
-    encoded = f"=?base64?{base64.b64encode(tool.encode()).decode()}?="
-    why = "granted is echo, exactly"
-    yield from both(name, why, template, "tool_not_granted", tool=encoded)
+def _named(name: str, why: str, tool: str, expect: str) -> Iterator[Case]:
+    template = swap(CALL, '"refund"', f'"{tool}"')
+    raw: str = json.loads(f'"{tool}"')
+    encoded = f"=?base64?{base64.b64encode(raw.encode()).decode()}?="
+    yield from both(name, why, template, expect, tool=encoded)

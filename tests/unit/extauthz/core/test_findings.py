@@ -32,3 +32,19 @@ def test_what_has_no_effect_is_found() -> None:
 def test_servers_that_are_elsewhere_are_not_missed() -> None:
     """Only the object itself is looked at."""
     assert found({"serverRef": {"name": "else"}}, known=False) == []
+
+
+def test_a_deny_rule_where_all_else_is_allowed() -> None:
+    """Another spelling is another tool, and passes."""
+    item = parse_object(grant(toolRules=[{"name": "read", "decision": "deny"}, {"name": "list"}]))
+    tools = [{"name": "read"}, {"name": "list"}]
+    told = []
+    for default in ("allow", "deny"):
+        made = parse_object(server(tools=tools, policy={"defaultDecision": default}))
+        assert isinstance(item, MCPAccessGrant)
+        assert isinstance(made, MCPServer)
+        servers = {ObjectRef(made.namespace, made.name): made}
+        told.append([each.problem for each in findings(item, servers, NOW)])
+    [[problem], nothing] = told
+    assert "`READ` too" in problem
+    assert nothing == []

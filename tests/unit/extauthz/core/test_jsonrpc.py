@@ -92,7 +92,7 @@ class TestWhatPasses:
             {"jsonrpc": "2.0", "method": "notifications/initialized"},
             {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"x": [1.5, None]}},
             legacy_call(extra={"vendor": True}),
-            legacy_call("tool with space\x00"),
+            legacy_call("tool with space"),
         ],
     )
     def test_ordinary_messages(self, body: dict[str, object]) -> None:
@@ -204,6 +204,16 @@ REFUSED = [
     (with_arguments('{"a":[' + '",",' * 1_000_000 + "1]}"), "too_many_members"),
     (with_arguments('{"a":[' + "1e300," * 600_000 + "1]}"), "too_many_members"),
     (post(b'{"a":"' + b'["' * 2_000_000), "too_many_members"),
+    # what is nearly the one method that is decided, or nearly a tool's name
+    *(
+        (post(legacy_call(method=bad)), "ambiguous_method")
+        for bad in ("Tools/Call", "tools/call ", "tools/call\0", "TOOL\u017f/call", "call_tool/")
+    ),
+    (post(legacy_call(method="tools/call" + " " * 1024)), "invalid_envelope"),
+    *(
+        (post(legacy_call(params={"name": bad})), "ambiguous_tool_name")
+        for bad in (" refund", "refund ", "refund\0", "re\tfund", "refund\u200b", "\u202erefund")
+    ),
     # ids
     *(
         (post(legacy_call(id=bad)), "invalid_request_id")
