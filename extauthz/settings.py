@@ -28,6 +28,7 @@ from extauthz.sources.stream.options import (
     stream_address,
 )
 
+INGEST_TOKEN: Final = "MCP_SENTINEL_INGEST_TOKEN_FILE"  # noqa: S105  # a setting's name
 _EMITTER: Final = EmitterOptions(ingest_url="", spool_folder=Path())  # their defaults are ours
 _KEYS: Final = KeyOptions()
 _STREAM: Final = StreamOptions(address="", server="", namespace="", gateway="", store=Path())
@@ -134,6 +135,12 @@ class Settings:
         secret=True,
         files=("MCP_SENTINEL_API_KEY_FILE", "ANALYTICS_API_KEY_FILE"),
         help="Key sent to ingest; or in a file, MCP_SENTINEL_API_KEY_FILE.",
+    )
+    ingest_token_file: Path | None = setting(  # noqa: RUF009  # an immutable default
+        INGEST_TOKEN,
+        default=None,
+        read=Path,
+        help="A projected service-account token for ingest, in place of a key; read as it rotates.",
     )
     event_source: str = setting(
         "MCP_SENTINEL_SOURCE",
@@ -279,6 +286,8 @@ class Settings:
         if self.jwks_max_age_seconds <= self.jwks_refresh_seconds:
             problem = f"`{config.show(self.jwks_max_age_seconds)}` is within JWKS_REFRESH_SECONDS"
             raise Invalid("JWKS_MAX_AGE_SECONDS", problem, "set it longer than that")
+        if self.api_key and self.ingest_token_file:
+            raise Invalid(INGEST_TOKEN, "is set, and MCP_SENTINEL_API_KEY too", "set one of them")
         if not (self.check_address.startswith(config.UNIX) or self.check_allow_remote):
             host = self.check_address.rpartition(":")[0].removeprefix("[").removesuffix("]")
             if not ipaddress.ip_address(host).is_loopback:

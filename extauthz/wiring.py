@@ -266,6 +266,7 @@ def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:
         ingest_url=settings.ingest_url,
         spool_folder=settings.spool_dir,
         api_key=settings.api_key,
+        token_file=settings.ingest_token_file,
         gateway=settings.gateway_name,
         server=facts.server,
         namespace=facts.namespace,

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -16,6 +17,7 @@ from extauthz.emitter.rest import SAY_EVERY_SECONDS
 _log = logging.getLogger(__name__)
 _MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_PROBLEM_BYTES = 64 * 1024
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750, section 2.1
 _OF_ONE_EVENT = re.compile(r"\[[0-9]+\](\..*)?", re.DOTALL)  # a field like `[3].payload.server`
 
 
@@ -36,6 +38,10 @@ class Away(Retryable):
         super().__init__(why)
 
 
+class NoToken(Away):
+    """The file holds no token now; nothing was sent."""
+
+
 class _Problem(msgspec.Struct):
     """Of a problem document, what tells an event's fault from the credential's."""
 
@@ -51,7 +57,7 @@ class Ingest:
 
     def __init__(self, options: EmitterOptions, monotonic: Callable[[], float]) -> None:
         """Open no connection yet; must run inside an event loop."""
-        self._url = options.ingest_url
+        self._url, self._token_file = options.ingest_url, options.token_file
         self._retry_max_seconds = options.retry_max_seconds
         headers = {"Content-Type": "application/x-ndjson"}
         if options.api_key:
@@ -100,14 +106,17 @@ class Ingest:
         body = b"\n".join([line.to_wire() for line in lines]) + b"\n"
         maybe_received = True
         try:
-            # No redirects: the key goes to the configured address alone.
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+            headers = _authorization(self._token_file) if self._token_file else {}
+            # No redirects: the credential goes to the configured address alone.
+            async with self._session.post(
+                self._url, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 status, after = response.status, response.headers.get("Retry-After", "")
                 maybe_received = status not in (401, 403, 404, 405, 429)
                 names_event = status == 403 and await _names_event(response)
             _judge(status, after, names_event=names_event)
         except (aiohttp.ClientError, TimeoutError, Away) as error:
-            if isinstance(error, aiohttp.ClientConnectorError):
+            if isinstance(error, aiohttp.ClientConnectorError | NoToken):
                 maybe_received = False
             if maybe_received:
                 for line in lines:
@@ -134,6 +143,19 @@ class Ingest:
         return True
 
 
+def _authorization(path: Path) -> dict[str, str]:
+    """Raises: NoToken."""
+    try:
+        token = path.read_bytes().decode("ascii", "replace").strip()
+    except OSError as error:
+        raise NoToken(
+            f"`{path}` cannot be read ({error.strerror}); project a token there"
+        ) from error
+    if not _TOKEN.fullmatch(token):
+        raise NoToken(f"`{path}` holds no token; project one there")
+    return {"Authorization": f"Bearer {token}"}
+
+
 async def _names_event(response: aiohttp.ClientResponse) -> bool:
     """Whether a problem document lays the fault to one event of the batch."""
     if not 0 < (response.content_length or 0) <= _MAX_PROBLEM_BYTES:
@@ -152,8 +174,8 @@ def _judge(status: int, retry_after: str, *, names_event: bool) -> None:
     if status in (400, 413, 422) or names_event:
         raise BatchRefused(f"status `{status}`")
     mend = {
-        401: "; check the API key",
-        403: "; give the API key the scope ingest",
+        401: "; check the API key, or the token's audience",
+        403: "; give the credential the scope ingest",
         404: "; check the ingest URL",
     }.get(status, "")
     after = float(retry_after) if retry_after.isdecimal() else 0.0

@@ -15,6 +15,7 @@ class EmitterOptions:
         ingest_url: where to POST events, the path included (`http://ingest:8081/events`).
         spool_folder: a folder of this process's own, on a disk that outlives it.
         api_key: sent as `x-api-key`; empty sends none. Never shown.
+        token_file: holds a bearer token, read anew for each request, for it rotates.
         gateway: name of this gateway, such as the pod's.
         server, namespace, cluster: the governed MCP server.
         source: `source` of each event.
@@ -38,6 +39,7 @@ class EmitterOptions:
     ingest_url: str
     spool_folder: Path
     api_key: str = field(default="", repr=False)
+    token_file: Path | None = None
     gateway: str = ""
     server: str = ""
     namespace: str = ""

@@ -58,6 +58,10 @@ def test_names_of_mcp_runtime(name: str, field: str) -> None:
         ({"CHECK_ADDRESS": "0.0.0.0:9"}, "CHECK_ADDRESS: `0.0.0.0:9` is not loopback; use a socke"),
         ({"CHECK_ADDRESS": "[::]:9"}, "CHECK_ADDRESS: `[::]:9` is not loopback; use a socket file"),
         ({"JWKS_MAX_AGE_SECONDS": "300"}, "JWKS_MAX_AGE_SECONDS: `300` is within JWKS_REFRESH_"),
+        (
+            {"MCP_SENTINEL_API_KEY": "k", "MCP_SENTINEL_INGEST_TOKEN_FILE": "/t"},
+            "MCP_SENTINEL_INGEST_TOKEN_FILE: is set, and MCP_SENTINEL_API_KEY too; set one",
+        ),
         ({"METRICS_PORT": "x"}, "METRICS_PORT: `x` is not a whole number; write one like 1"),
         ({"SPOOL_MAX_BYTES": "5"}, "SPOOL_MAX_BYTES: `5` is too small; set at least 1048576"),
         ({"LOG_LEVEL": "x"}, "LOG_LEVEL: `x` is not one of the choices; set one of debug, info"),

@@ -131,6 +131,23 @@ async def test_batches_are_bounded_by_bytes(ingest, running, record) -> None:
     ingest.check_accounts({start: 11})
 
 
+async def test_a_token_is_read_anew(ingest, running, record, tmp_path, caplog) -> None:
+    """It goes as a bearer, as the file has it now; without any, events wait."""
+    token = tmp_path / "token"
+    async with running(api_key="", token_file=token) as emitter:
+        await soon(lambda: "ingest is away" in caplog.text)
+        for rotated in ("first.token.a", "second.token.b"):
+            token.write_text(f"{rotated}\n")
+            seen = len(ingest.of("mcp.request"))
+            await record(emitter)
+            await soon(lambda seen=seen: len(ingest.of("mcp.request")) > seen)
+            assert ingest.headers["Authorization"] == f"Bearer {rotated}"
+            assert "x-api-key" not in ingest.headers
+        start = emitter.gateway_start
+    ingest.check_accounts({start: 3})
+    assert not any(event.get("resent") for event in ingest.received)
+
+
 async def test_key_and_format_go_with_each_batch(ingest, running) -> None:
     """NDJSON with x-api-key."""
     async with running():
