@@ -12,6 +12,7 @@ from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Forbidden, Unauthenticated
 
 AUDIENCE: Final = "mcp-sentinel-controller"
+ACCOUNTS: Final = "sentinel.mcpruntime.org/service-accounts"
 APP: Final = "app"  # the label that mcp-runtime puts on a server's pods, with its name
 _BEARER: Final = "Bearer "
 
@@ -27,8 +28,9 @@ class _Known:
 class Callers:
     """Asks the API server about tokens, and remembers the good ones for a bounded time.
 
-    A pod may follow a server of its own namespace when its label `app` is the server's name, or
-    when the server's annotation `sentinel.mcpruntime.org/service-accounts` lists its account.
+    A pod may follow a server of its own namespace: where the server's annotation
+    `sentinel.mcpruntime.org/service-accounts` names accounts, a pod of one of these; else a pod
+    whose label `app` is the server's name.
 
     Args:
         accounts: what that annotation of a server lists.
@@ -63,12 +65,14 @@ class Callers:
         if caller.namespace != server.namespace:
             problem = f"a pod of namespace `{caller.namespace}` may not follow `{server}`"
             raise Forbidden(f"{problem}; run the sidecar in the server's namespace")
-        if caller.account in self._accounts(server):
-            return
-        if known.labels.get(APP) != server.name:
+        accounts = self._accounts(server)
+        if accounts and caller.account not in accounts:
+            problem = f"service account `{caller.account}` may not follow `{server}`"
+            raise Forbidden(f"{problem}; name it in the server's annotation {ACCOUNTS}")
+        if not accounts and known.labels.get(APP) != server.name:
             who = f"pod `{caller.pod}`" if caller.pod else f"service account `{caller.account}`"
-            mend = f"label the pod `{APP}: {server.name}`, or annotate the server"
-            raise Forbidden(f"{who} may not follow `{server}`; {mend} (docs/kubernetes.md)")
+            mend = f"label the pod `{APP}: {server.name}`, or name its account on the server"
+            raise Forbidden(f"{who} may not follow `{server}`; {mend} ({ACCOUNTS})")
 
     async def _who(self, authorization: str) -> _Known:
         token = authorization.removeprefix(_BEARER)

@@ -8,7 +8,7 @@ from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Forbidden, Retryable, Unauthenticated
 from tests.unit.backend.controller.scripted_plane import ScriptedPlane
 
-SHOP = ObjectRef("team", "shop")
+SHOP, OWNED = ObjectRef("team", "shop"), ObjectRef("team", "owned")
 
 
 @pytest.fixture
@@ -16,17 +16,22 @@ def plane() -> ScriptedPlane:
     made = ScriptedPlane()
     made.callers = {
         "of-pod": Caller("team", "default", "shop-1", "uid"),
+        "of-owned": Caller("team", "default", "owned-1", "uid"),
         "of-other": Caller("team", "default", "cart-1", "uid"),
         "listed": Caller("team", "trusted"),
         "foreign": Caller("elsewhere", "trusted", "shop-1", "uid"),
     }
-    made.labels = {"shop-1": {"app": "shop"}, "cart-1": {"app": "cart"}}
+    made.labels = {
+        "shop-1": {"app": "shop"},
+        "cart-1": {"app": "cart"},
+        "owned-1": {"app": "owned"},
+    }
     return made
 
 
 @pytest.fixture
 def callers(plane: ScriptedPlane) -> Callers:
-    accounts = {SHOP: frozenset({"trusted"})}
+    accounts = {OWNED: frozenset({"trusted"})}
     return Callers(
         plane,
         lambda server: accounts.get(server, frozenset()),
@@ -45,10 +50,12 @@ async def test_a_pod_labelled_for_it(callers: Callers) -> None:
 
 
 async def test_an_account_that_the_server_lists(callers: Callers) -> None:
-    """An account in the server's annotation needs no pod."""
-    await callers.check("Bearer listed", SHOP)
+    """Where a server names accounts it is theirs alone, whatever a pod is labelled."""
+    await callers.check("Bearer listed", OWNED)
     with pytest.raises(Forbidden):
-        await callers.check("Bearer listed", ObjectRef("team", "cart"))
+        await callers.check("Bearer listed", SHOP)
+    with pytest.raises(Forbidden, match="`default` may not follow `team/owned`; name it in"):
+        await callers.check("Bearer of-owned", OWNED)
 
 
 async def test_never_from_another_namespace(callers: Callers) -> None:
@@ -73,4 +80,4 @@ async def test_a_good_token_is_remembered(callers: Callers, plane: ScriptedPlane
     plane.fault = Retryable("away")
     await callers.check("Bearer of-pod", SHOP)
     with pytest.raises(Retryable):
-        await callers.check("Bearer listed", SHOP)
+        await callers.check("Bearer listed", OWNED)
