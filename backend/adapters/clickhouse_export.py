@@ -17,7 +17,7 @@ from backend.adapters.clickhouse_events import ANY_TYPE, FEWER, LATEST_OUTCOME, 
 from backend.adapters.clickhouse_filter import Conditions, conditions
 from backend.adapters.clickhouse_readers import Readers
 from backend.adapters.clickhouse_rows import moment
-from backend.queries import Cursor, EventFilter, ExportForm
+from backend.queries import EVENT_MEMBERS, Cursor, EventFilter, ExportForm
 from extauthz.core.events import INTERNAL_TYPES, EventType
 
 CHUNK: Final = 20_000  # events; thirty megabytes
@@ -25,17 +25,12 @@ _FEW: Final = 1000  # ids that fit a parameter
 _NEAR: Final = 2  # times as far back as the chunk before
 _LEAST: Final = timedelta(milliseconds=1)
 
-# Members of `/api/events` that are left out where they are empty, in its order.
-_BEFORE_ID: Final = (
-    *("trace_id", "server", "namespace", "team_id", "cluster", "human_id", "agent_id"),
-    *("session_id", "decision", "tool_name"),
-)
-_AFTER_ID: Final = ("reason", "producer")
-COLUMNS: Final = (
-    *("timestamp", "source", "event_type", *_BEFORE_ID, "event_id", *_AFTER_ID, "request_id"),
-    "payload",
-)
-_PLAIN: Final = ("source", "event_type", *_BEFORE_ID, *_AFTER_ID, "request_id")
+# A line has the members of `/api/events`, which are left out where they are empty. A row of CSV
+# has `request_id` besides: it stands in the payload, where no spreadsheet looks.
+_TEXTS: Final = tuple(name for name in EVENT_MEMBERS if name != "event_id")
+_ID_AT: Final = EVENT_MEMBERS.index("event_id")
+COLUMNS: Final = ("timestamp", "source", "event_type", *EVENT_MEMBERS, "request_id", "payload")
+_PLAIN: Final = ("source", "event_type", *_TEXTS, "request_id")
 _FORMATS: Final = {ExportForm.NDJSON: "TSVRaw", ExportForm.CSV: "CSV"}
 _SETTINGS: Final = ANY_TYPE | {
     "output_format_json_escape_forward_slashes": "0",
@@ -75,9 +70,9 @@ def _line(payload: str) -> str:
     return (
         f'concat(\'{{"timestamp":"\', {_TIMESTAMP}, \'","source":\', toJSONString(source),'
         f" ',\"event_type\":', toJSONString(event_type), ',\"payload\":', {payload},"
-        f" {', '.join(map(_member, _BEFORE_ID))},"
+        f" {', '.join(map(_member, _TEXTS[:_ID_AT]))},"
         " ',\"event_id\":\"', toString(event_id), '\"',"
-        f" {', '.join(map(_member, _AFTER_ID))}, '}}')"
+        f" {', '.join(map(_member, _TEXTS[_ID_AT:]))}, '}}')"
     )
 
 

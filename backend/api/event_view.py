@@ -1,15 +1,17 @@
 """Events as the api shows them: members that existing tools know, without the empty ones."""
 
-from typing import Final
-
 import msgspec
 
 from backend.ports.event_store import StoredEvent
+from backend.queries import EVENT_MEMBERS
 from extauthz.core.times import format_instant
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event; `payload` is what its producer sent, a call's with its outcome."""
+    """One event; `payload` is what its producer sent, a call's with its outcome.
+
+    Behind the first four: `EVENT_MEMBERS`.
+    """
 
     timestamp: str
     source: str
@@ -28,9 +30,6 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     event_id: str = ""
     reason: str = ""
     producer: str = ""
-
-
-_COPIED: Final = tuple(Event.__struct_fields__[4:])
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -63,5 +62,5 @@ def shown(event: StoredEvent) -> Event:
         event.source,
         event.event_type,
         msgspec.Raw(event.payload.encode()),
-        *(getattr(event, name) for name in _COPIED),
+        **{name: getattr(event, name) for name in EVENT_MEMBERS},
     )
