@@ -15,7 +15,7 @@ from extauthz.core.fields import nearest
 T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 64 << 10
-MOST_CONTAINERS: Final = 4096
+LIMITS: Final = strictjson.Limits(containers=4096, members=16_384, elements=32_768)
 
 _WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
@@ -40,7 +40,7 @@ def read_body(kind: type[T]) -> T:
     except ClientDisconnected:
         raise bad_json("the body ended too early") from None
     try:
-        value = strictjson.parse(body, MOST_CONTAINERS)
+        value = strictjson.parse(body, LIMITS)
     except strictjson.Doubtful as error:
         raise bad_json(error.detail) from None
     try:
