@@ -16,6 +16,7 @@ from grpc_health.v1.health import aio as health
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from extauthz.clock import SteadyClock
 from extauthz.core import config
 from extauthz.core.accessdir import SETTLE_SECONDS
 from extauthz.core.decision import PolicyFacts
@@ -53,14 +54,15 @@ class DecisionPoint:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._clock = clock = SteadyClock()
         facts = PolicyFacts(
             server=settings.server_name,
             namespace=settings.server_namespace,
             cluster=settings.cluster_name,
         )
         self.policies = Policies(facts)
-        self._source = _source(settings, self.policies, facts)
-        self.keys = KeyRing(self._token_rules, _key_options(settings), time.time)
+        self._source = _source(settings, self.policies, facts, clock)
+        self.keys = KeyRing(self._token_rules, _key_options(settings), clock)
         self.keyed = KeyedPolicies(self.policies, self.keys)
         self._emitter: Emitter | None = None
         self._tail: Tail | None = None
@@ -113,7 +115,7 @@ class DecisionPoint:
         audit = OpenCalls(metered, settings.queue_max_events)
         await self._tail_undecided(options, audit)
         kind = CheckServer(settings.check_server)
-        serving = await create_server(kind, self.keyed, audit, time.time)
+        serving = await create_server(kind, self.keyed, audit, self._clock)
         self._server, self._health = serving.server, serving.health
         try:
             listen(self._server, settings.check_address)
@@ -226,14 +228,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _source(
-    settings: Settings, policies: Policies, expected: PolicyFacts
+    settings: Settings, policies: Policies, expected: PolicyFacts, clock: SteadyClock
 ) -> FileSource | DirectorySource | StreamSource:
     if settings.policy_file:
         return FileSource(
             settings.policy_file,
             policies,
             expected=expected,
-            clock=time.time,
+            clock=clock,
             settle_seconds=SETTLE_SECONDS,
         )
     if settings.access_dir:
@@ -241,10 +243,10 @@ def _source(
             settings.access_dir,
             policies,
             expected=expected,
-            clock=time.time,
+            clock=clock,
             settle_seconds=SETTLE_SECONDS,
         )
-    return StreamSource(settings.stream, policies, time.time)
+    return StreamSource(settings.stream, policies, clock)
 
 
 async def _ended(cancelled: asyncio.Task[None]) -> None:
