@@ -61,7 +61,7 @@ def test_a_clock_set_back_revives_no_grant() -> None:
         {
             "server": {"name": "s", "namespace": "n"},
             "grants": [
-                {"name": "g", "subject": {"agent_id": "a"}, "expires_at": EXPIRES},
+                {"name": "g", "agent_id": "a", "expires_at": EXPIRES},
             ],
         }
     )
