@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kubernetes import client
 
 from backend.adapters.kubernetes_client import CustomObjects, translated
-from extauthz.core.accounts import Claim, claim
+from extauthz.core.accounts import Claim, named
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 
@@ -37,7 +37,7 @@ class KubernetesAccounts:
             for each in page["items"]:
                 meta = each["metadata"]
                 server = ObjectRef(meta["namespace"], meta["name"])
-                found.append(claim(server, meta.get("annotations") or {}))
+                found.append(Claim(server, named(meta.get("annotations") or {})))
             following, is_first = page["metadata"].get("continue") or "", False
         return found
 

@@ -18,13 +18,13 @@ from backend.ports.control_plane import (
     Secret,
     Standing,
 )
+from extauthz.core.accounts import named
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.governance import Key
 from extauthz.core.model import API_VERSION
 from extauthz.core.resources import parse_object
 
 MANAGER: Final = "mcp-sentinel-controller"
-ACCOUNTS: Final = "sentinel.mcpruntime.org/service-accounts"  # annotation of an MCPServer
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OURS: Final = "mcp-sentinel"
 LEASE: Final = "mcp-sentinel-controller"
@@ -250,7 +250,6 @@ def _standing(kind: str, raw: Raw) -> Standing:
         resource = parse_object(whole | {"spec": raw.get("spec") or {}})
     except Invalid as error:
         fault = str(error)
-    accounts = str((meta.get("annotations") or {}).get(ACCOUNTS) or "").split(",")
     return Standing(
         key=Key(kind, meta["namespace"], meta["name"]),
         uid=meta["uid"],
@@ -260,7 +259,7 @@ def _standing(kind: str, raw: Raw) -> Standing:
         conditions=tuple(map(_condition, status.get("conditions") or ())),
         policy=_policy(status.get("policy")),
         writer=_writer(meta),
-        accounts=frozenset(each.strip() for each in accounts if each.strip()),
+        accounts=named(meta.get("annotations") or {}),
     )
 
 

@@ -114,9 +114,6 @@ class AccountTokens:
 
 
 def _principal(account: ServiceAccount, speakers: Speakers) -> Principal:
-    bound = speakers.of(account)
-    own, others = (
-        frozenset((bound.namespace, name) for name in names) for names in (bound.own, bound.others)
-    )
-    origins = Origins(frozenset({bound.namespace}), own, others)
+    closed = frozenset((each.namespace, each.name) for each in speakers.closed_to(account))
+    origins = Origins(frozenset({account.namespace}), others=closed)
     return Principal(account.user, frozenset({Scope.INGEST}), NOWHERE, origins)

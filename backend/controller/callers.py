@@ -8,11 +8,11 @@ from typing import Final
 from cachetools import TTLCache
 
 from backend.ports.control_plane import Caller, ControlPlane
+from extauthz.core.accounts import ANNOTATION, Claim, ServiceAccount
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Forbidden, Unauthenticated
 
 AUDIENCE: Final = "mcp-sentinel-controller"
-ACCOUNTS: Final = "sentinel.mcpruntime.org/service-accounts"
 APP: Final = "app"  # the label that mcp-runtime puts on a server's pods, with its name
 _BEARER: Final = "Bearer "
 
@@ -65,14 +65,14 @@ class Callers:
         if caller.namespace != server.namespace:
             problem = f"a pod of namespace `{caller.namespace}` may not follow `{server}`"
             raise Forbidden(f"{problem}; run the sidecar in the server's namespace")
-        accounts = self._accounts(server)
-        if accounts and caller.account not in accounts:
+        claim = Claim(server, self._accounts(server))
+        if not claim.admits(ServiceAccount(caller.namespace, caller.account)):
             problem = f"service account `{caller.account}` may not follow `{server}`"
-            raise Forbidden(f"{problem}; name it in the server's annotation {ACCOUNTS}")
-        if not accounts and known.labels.get(APP) != server.name:
+            raise Forbidden(f"{problem}; name it in the server's annotation {ANNOTATION}")
+        if not claim.accounts and known.labels.get(APP) != server.name:
             who = f"pod `{caller.pod}`" if caller.pod else f"service account `{caller.account}`"
             mend = f"label the pod `{APP}: {server.name}`, or name its account on the server"
-            raise Forbidden(f"{who} may not follow `{server}`; {mend} ({ACCOUNTS})")
+            raise Forbidden(f"{who} may not follow `{server}`; {mend} ({ANNOTATION})")
 
     async def _who(self, authorization: str) -> _Known:
         token = authorization.removeprefix(_BEARER)

@@ -1,7 +1,6 @@
 """Which MCPServers a service account speaks for: whose events it sends, whose policy it is sent.
 
-Those of its own namespace alone. A server may name the accounts of its sidecars in an annotation:
-then it is theirs alone, and these accounts speak for no server that does not name them.
+Those of its own namespace alone; a server may name accounts in an annotation, and is theirs then.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,39 +27,21 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Whose a server is. Args: accounts: that it names; None where it names none."""
+    """Whose a server is. Args: accounts: that it names; empty where it names none."""
 
     server: ObjectRef
-    accounts: frozenset[str] | None
+    accounts: frozenset[str]
+
+    def admits(self, account: ServiceAccount) -> bool:
+        """Whether an account speaks for the server."""
+        is_near = account.namespace == self.server.namespace
+        return is_near and (not self.accounts or account.name in self.accounts)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """The servers of one namespace that an account speaks for.
-
-    Args:
-        own: servers that name it; where there are none, all but `others`, those that are not
-            known yet included.
-        others: servers that name accounts, and not this one.
-    """
-
-    namespace: str
-    own: frozenset[str]
-    others: frozenset[str]
-
-    def holds(self, server: ObjectRef) -> bool:
-        """Whether it speaks for that server."""
-        if server.namespace != self.namespace:
-            return False
-        return server.name in self.own if self.own else server.name not in self.others
-
-
-def claim(server: ObjectRef, annotations: Mapping[str, str]) -> Claim:
-    """What a server's annotations say. One that is there and names nobody lets nobody in."""
-    told = annotations.get(ANNOTATION)
-    if told is None:
-        return Claim(server, None)
-    return Claim(server, frozenset(filter(None, map(str.strip, told.split(",")))))
+def named(annotations: Mapping[str, str]) -> frozenset[str]:
+    """The accounts that a server's annotations name."""
+    told = annotations.get(ANNOTATION) or ""
+    return frozenset(filter(None, map(str.strip, told.split(","))))
 
 
 class Speakers:
@@ -71,14 +52,15 @@ class Speakers:
     """
 
     def __init__(self, claims: Iterable[Claim]) -> None:
-        self._claims: dict[str, dict[str, frozenset[str]]] = {}
+        self._claims: dict[str, list[Claim]] = {}
         for each in claims:
-            if each.accounts is not None:
-                place = self._claims.setdefault(each.server.namespace, {})
-                place[each.server.name] = each.accounts
+            if each.accounts:
+                self._claims.setdefault(each.server.namespace, []).append(each)
 
-    def of(self, account: ServiceAccount) -> Bound:
-        """What that account speaks for."""
-        named = self._claims.get(account.namespace, {})
-        own = frozenset(name for name, accounts in named.items() if account.name in accounts)
-        return Bound(account.namespace, own, frozenset(named.keys() - own))
+    def closed_to(self, account: ServiceAccount) -> frozenset[ObjectRef]:
+        """The servers of its namespace that it does not speak for; for all others, it does.
+
+        So events of a server that was deleted, or is not known yet, are its namespace's.
+        """
+        found = self._claims.get(account.namespace, ())
+        return frozenset(each.server for each in found if not each.admits(account))
