@@ -1,5 +1,4 @@
 """`python -m extauthz`: run the decision point until SIGTERM or SIGINT."""
-# ruff: noqa: E402
 
 import os
 

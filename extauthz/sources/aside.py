@@ -22,6 +22,7 @@ from extauthz.core.policy import Policy
 
 LARGE_BYTES: Final = 128 * 1024  # a smaller document compiles in the time of a few calls
 STEP: Final = 200  # subjects between two turns of the event loop: about half a millisecond
+COMPILE_SECONDS = 120.0  # ten times what a hundred thousand grants take; else it hangs
 _NICE: Final = 10  # calls come first
 _SIZE_BYTES: Final = 8
 
@@ -52,10 +53,15 @@ def compile_here(file: BinaryIO) -> Compiled:
 async def compile_aside(file: BinaryIO) -> Compiled:
     """Read and compile a document in another process."""
     try:
-        async with compiler(__name__, file) as stream:
+        async with asyncio.timeout(COMPILE_SECONDS), compiler(__name__, file) as stream:
             return await _take_over(stream)
     except Invalid as died:
         return Compiled(b"", died)
+    except TimeoutError:
+        problem = f"was not compiled within `{COMPILE_SECONDS:g}` seconds"
+        return Compiled(
+            b"", Invalid("$", problem, "see whether its disk answers; it is tried again")
+        )
 
 
 @asynccontextmanager

@@ -52,13 +52,14 @@ class LastGood:
     """The open database; for one thread at a time. Every method may raise sqlite3.Error.
 
     Args:
-        path: of the file; made with mode 0600 where it is absent.
+        path: of the file; made with mode 0600 where it is absent, as is its folder.
 
     Raises:
         OSError, sqlite3.Error: it cannot be made, or is no such database.
     """
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its log takes the same mode
         self._connection = sqlite3.connect(
             path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False

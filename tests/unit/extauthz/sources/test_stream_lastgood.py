@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,14 @@ async def follow(folder: Path, *documents: dict[str, Any], **options: Any) -> No
         ScriptedController(publisher) as controller,
         World(controller.port, folder, **options).running(),
     ):
-        for place, each in enumerate(documents):
-            if place:
-                await publisher.publish(each)
-            await soon(lambda count=place + 1: len(publisher.answers) == count)
+        for each in documents:
+            await publisher.publish(each)
+            await soon(partial(_has_told, publisher, each))
     assert not [answer.error for answer in publisher.answers if answer.error]
+
+
+def _has_told(publisher: Publisher, document: dict[str, Any]) -> bool:
+    return bool(publisher.answers) and publisher.answers[-1].revision == revision_of(document)
 
 
 async def test_restart_without_a_controller(tmp_path: Path) -> None:
@@ -171,7 +175,8 @@ async def test_no_disk(tmp_path: Path) -> None:
     """A disk that cannot be used is told, and stops no update."""
     publisher = Publisher(OPEN)
     async with ScriptedController(publisher) as controller:
-        folder = tmp_path / "absent"
+        folder = tmp_path / "file"
+        folder.touch()
         async with World(controller.port, folder).running() as world:
             await world.decides(ALLOWED)
             await publisher.publish(document())
