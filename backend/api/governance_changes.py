@@ -120,6 +120,7 @@ class Governance:
         stored = self._stored(wanted)
         before = stored.resource if stored else None
         after = _born(wanted.changed(before), before, now)
+        _tightens(wanted, before, after, now)  # which refuses what makes no policy
         if wanted.expected and (stored is None or stored.version != wanted.expected):
             raise _moved("it was changed meanwhile, or is gone")
         effect = self._effects.of(before, after, now, wanted.by.namespaces)

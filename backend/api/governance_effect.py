@@ -14,7 +14,7 @@ from backend.queries import EventFilter
 from extauthz.core.compile import compile_document
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import Decision, ObjectRef
-from extauthz.core.errors import NotFound
+from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.events import EventType
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Subject
 from extauthz.core.policy import Policy
@@ -110,13 +110,16 @@ class Effects:
             within: namespaces whose calls the caller may see; None for all.
 
         Raises:
-            Invalid: with `after` the server has no policy.
             TooSlow: the store.
         """
         oldest, bounds = now - WINDOW, list[str]()
         calls, changed, found = 0, 0, list[ChangedCalls]()
         for ref in dict.fromkeys(item.server for item in (before, after) if item):
-            policies = self._policies(ref, before, after, now)
+            try:
+                policies = self._policies(ref, before, after, now)
+            except Invalid as error:
+                bounds.append(f"`{ref}` has no policy as it stands: {error}")
+                continue
             if policies is None:
                 continue
             asked = _asked(ref, before, after, now, within)

@@ -6,7 +6,7 @@ moment. So it is asked of the object alone: for each call it stands somewhere in
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -63,15 +63,16 @@ def only_tightens(
 ) -> bool:
     """Whether, from now on, no call is allowed because of this change.
 
-    Judged by the servers as they are, but for what their tools need in order to be allowed;
-    of one that is not there, by the defaults.
+    Judged by the servers as they are, but for what their tools need in order to be allowed, and
+    how callers say who they are; of one that is not there, by the defaults.
 
     Args:
         before, after: the same object; None where there is none.
         now: seconds since the epoch.
 
     Raises:
-        Invalid: with `after` its server has no policy.
+        Invalid: it does more than tighten, and with `after` its server has no policy; or
+            `after` itself is what no policy can hold.
     """
     if before and after and (before.server, before.subject) != (after.server, after.subject):
         return only_tightens(None, after, servers, now) and only_tightens(
@@ -80,7 +81,8 @@ def only_tightens(
     item = after or before
     if item is None:
         return True
-    server = servers.get(item.server) or _unknown(item.server)
+    whole = servers.get(item.server) or _unknown(item.server)
+    server = _with_plain_headers(whole)
     new = _policy(server, after, now)
     try:
         old = _policy(server, before, now)
@@ -88,7 +90,10 @@ def only_tightens(
         return False  # nobody knows what it did
     instants = [now, *(end for policy in (old, new) for end in _ends(policy) if now < end < NEVER)]
     fits = _grant_fits if isinstance(item, MCPAccessGrant) else _session_fits
-    return all(fits(old, new, instant) for instant in instants)
+    if all(fits(old, new, instant) for instant in instants):
+        return True
+    _policy(whole, after, now)
+    return False
 
 
 def _unknown(ref: ObjectRef) -> MCPServer:
@@ -96,6 +101,13 @@ def _unknown(ref: ObjectRef) -> MCPServer:
     found = parse_object(head | {"metadata": {"name": ref.name, "namespace": ref.namespace}})
     assert isinstance(found, MCPServer)  # of that kind
     return found
+
+
+def _with_plain_headers(server: MCPServer) -> MCPServer:
+    """A fault in how callers are told apart must not keep a right from being taken back."""
+    plain = _unknown(ObjectRef(server.namespace, server.name))
+    session = replace(server.session, header_name=plain.session.header_name)
+    return replace(server, auth=plain.auth, session=session)
 
 
 def _policy(server: MCPServer, item: Binding | None, now: float) -> Policy:

@@ -164,6 +164,21 @@ def test_a_session_is_made_where_its_lifetime_is_enforced(trail: Trail) -> None:
     assert trail.ask("PATCH", one, {"revoked": True})[0] == 200
 
 
+@pytest.mark.parametrize("query", ["", "?dryRun=true"])
+def test_a_right_is_taken_back_where_the_server_has_no_policy(
+    trail: Trail, stored: ClickHouseStore, query: str
+) -> None:
+    """What was there last still runs, and must not be given again once the server is mended."""
+    trail.client = trail.new_client(stored)
+    trail.ask("POST", GRANTS, GRANT)
+    (trail.folder / "shop.yaml").write_text(
+        SHOP.replace("spec: {", "spec: {auth: {humanIDHeader: X-A, agentIDHeader: X-A}, ")
+    )
+    for body, expected in (({"maxTrust": "high"}, 400), ({"disabled": True}, 200)):
+        status, told = trail.ask("PATCH", f"{ONE}{query}", body)
+        assert (status, "from one header" in told.get("message", "")) == (expected, expected == 400)
+
+
 def test_what_cannot_be_written_is_told_to_the_caller(trail: Trail) -> None:
     """A file that is broken where the object may stand: 400, and nothing recorded."""
     (trail.folder / "broken.yaml").write_text("metadata: {name: g}\nspec: [")
