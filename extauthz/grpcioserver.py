@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
 import grpc
 
+from extauthz.checkthread import CheckThread
 from extauthz.ports import AnswerChecks
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class GrpcioServer:
         self._answer, self._take, self._server = answer, take, server
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = CheckThread(self._work)
         for path, method in ((check, self._check), (log, self._export)):
             _, service, name = path.split("/")
             handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(method)}
@@ -48,8 +49,12 @@ class GrpcioServer:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._work, name="check", daemon=True).start()
+        self._thread.start()
         await self._server.start()
+
+    async def ended(self) -> None:
+        """Until nothing answers Check any more."""
+        await self._thread.wait()
 
     async def stop(self, grace: float | None) -> None:
         """Take no more calls, and answer those under way within `grace` seconds."""

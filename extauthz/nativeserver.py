@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import grpc
 from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
+from extauthz.checkthread import CheckThread
 from extauthz.ports import AnswerChecks
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class NativeServer:
         self._answering = threading.Lock()
         self._large: deque[_Check] = deque()
         self._stopping = False
+        self._thread = CheckThread(self._work)
 
     def add_insecure_port(self, address: str) -> int:
         """Bind.
@@ -102,8 +104,11 @@ class NativeServer:
         await self._behind.start()
         self._loop = asyncio.get_running_loop()
         front.start()
-        # A daemon: a disk that hangs must not keep the process from ending.
-        threading.Thread(target=self._work, args=[front], name="check", daemon=True).start()
+        self._thread.start()
+
+    async def ended(self) -> None:
+        """Until nothing answers Check any more."""
+        await self._thread.wait()
 
     async def stop(self, grace: float | None) -> None:
         """Take no more calls, and answer those under way within `grace` seconds."""
@@ -116,8 +121,10 @@ class NativeServer:
         if self._folder:
             self._folder.cleanup()
 
-    def _work(self, front: NativeGrpcFront) -> None:
+    def _work(self) -> None:
         """The thread."""
+        front = self._front
+        assert front
         while (events := self._receive(front)) is not None:
             with self._answering:
                 self._serve(front, self._take_calls(front, events))

@@ -48,6 +48,7 @@ class Operations:
     Attributes:
         serving: set it while calls are decided, from the end of the start to the begin of the
             drain: else /ready answers 503.
+        alive: unset it when nothing will ever answer again: then /live answers 503.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Operations:
         self._process, self._policies, self._counts = process, policies, counts
         self._registry, self._keys, self._stream = registry, keys, stream
         self._runner: web.AppRunner | None = None
-        self.serving = False
+        self.serving, self.alive = False, True
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
@@ -76,7 +77,7 @@ class Operations:
         app.add_routes(
             [
                 web.get("/health", _ok),
-                web.get("/live", _ok),
+                web.get("/live", self._live),
                 web.get("/ready", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/config/status", self._status),
@@ -97,6 +98,11 @@ class Operations:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    async def _live(self, _: web.Request) -> web.Response:
+        if not self.alive:
+            return web.Response(status=503, text="nothing answers Check any more\n")
+        return web.Response(text="ok\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
         if fault := self._fault():

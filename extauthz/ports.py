@@ -52,4 +52,7 @@ class Server(Protocol):
 
     async def start(self) -> None: ...
 
+    async def ended(self) -> None:
+        """Until nothing answers Check any more: after `stop`, or because of a bug."""
+
     async def stop(self, grace: float | None) -> None: ...

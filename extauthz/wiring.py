@@ -159,11 +159,21 @@ class DecisionPoint:
         self._registry.register(UndecidedCollector(tail))
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or a unit ends that should not have."""
+        """Until `stop` is set, or a unit ends that should not have.
+
+        Raises:
+            RuntimeError: nothing answers Check any more; a new process would.
+        """
+        assert self._server, "start before"
         stopped = asyncio.create_task(stop.wait())
+        checking = asyncio.create_task(self._server.ended())
         units = [unit for unit in (self._watching, self._fetching) if unit]
-        await asyncio.wait([stopped, *units], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, checking, *units], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        if checking.done():
+            self.operations.alive = False
+            raise RuntimeError("the thread that answers Check has ended")
+        checking.cancel()
 
     async def drain(self) -> None:
         """Stop every unit in order, under the deadline; then raise what failed.

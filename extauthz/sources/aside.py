@@ -59,9 +59,7 @@ async def compile_aside(file: BinaryIO) -> Compiled:
         return Compiled(b"", died)
     except TimeoutError:
         problem = f"was not compiled within `{COMPILE_SECONDS:g}` seconds"
-        return Compiled(
-            b"", Invalid("$", problem, "see whether its disk answers; it is tried again")
-        )
+        return Compiled(b"", Invalid("$", problem, "see whether its disk answers"))
 
 
 @asynccontextmanager

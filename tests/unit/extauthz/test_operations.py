@@ -72,6 +72,9 @@ async def test_health(world: World) -> None:
     """The process is alive from the first, with or without a policy."""
     assert await world.get("/health") == (200, "ok")
     assert await world.get("/live") == (200, "ok")
+    world.operations.alive = False
+    assert (await world.get("/live"))[0] == 503
+    world.operations.alive = True
 
 
 async def test_ready(world: World) -> None:

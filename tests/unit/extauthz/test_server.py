@@ -383,3 +383,19 @@ async def test_a_socket_in_no_folder_says_what_to_do(kind: CheckServer, tmp_path
     """The folder must exist."""
     with pytest.raises(Invalid, match="in a folder that exists"):
         listen(await unbound(kind), f"unix://{tmp_path}/absent/authz.sock")
+
+
+async def test_the_end_of_the_thread_that_answers_is_told(
+    running: Running, log: pytest.LogCaptureFixture
+) -> None:
+    """It does not die unseen, with Envoy waiting for nobody."""
+
+    def broken(decided: Sequence[Decided]) -> list[Decision]:
+        raise SystemExit
+
+    running.audit.record = broken  # type: ignore[method-assign]
+    waiting = asyncio.create_task(running.check(call()))
+    async with asyncio.timeout(20):
+        await running.server.ended()
+    assert "the thread that answers ended" in log.text
+    waiting.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,15 @@ async def test_file_source_swaps_large_documents(tmp_path: Path) -> None:
     assert await decided("medium") == "allow medium"
     assert await decided("medium") == "allow medium"
     assert policies.reloads[Reload.SUCCESS] == 2
+
+
+async def test_a_compiler_that_hangs_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source can look again: no later change goes unseen."""
+    monkeypatch.setattr("extauthz.sources.aside.COMPILE_SECONDS", 0.2)
+    reader, writer = os.pipe()  # a disk that never answers
+    with open(reader, "rb") as file, open(writer, "wb"):
+        compiled = await compile_aside(file)
+    assert compiled.digest == b""
+    assert "was not compiled within `0.2` seconds" in str(compiled.outcome)
