@@ -47,37 +47,26 @@ def authentication(
             raise Invalid("AUTH", f"`off` with HOST `{settings.host}`", "set HOST=127.0.0.1")
         _log.warning("AUTH=off: everybody on this machine may do everything")
         return Anyone(), []
-    rules = rules_of(
-        settings.oidc_issuer,
-        settings.oidc_audience,
-        settings.oidc_jwks_url,
-        settings.admin_users,
-        allow_loopback_http=settings.jwks_allow_loopback_http,
-    )
+    rules = _rules(settings)
     listed = from_lists(settings.api_keys, settings.admin_api_keys, settings.ingest_api_keys)
     if settings.api_keys and not settings.admin_api_keys:
         _log.warning("every key in API_KEYS is admin; set ADMIN_API_KEYS to change that")
-
-    def usable(keys: Sequence[ApiKey]) -> ApiKeys:
-        for name, scope in needs.items():
-            if scope is Scope.INGEST and accounts:
-                continue
-            if not rules and not any(scope in key.principal.scopes for key in keys):
-                which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
-                mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
-                raise Invalid(which, f"is not set, and {name} has no credential", mend)
-        return ApiKeys(keys)
-
+    # Those that nothing but a key lets anybody into.
+    needs = {
+        name: scope
+        for name, scope in needs.items()
+        if not rules and not (accounts and scope is Scope.INGEST)
+    }
     metrics, units = AuthMetrics(registry), list[Unit]()
     path = settings.api_keys_file
     if path:
         of_file = KeysOfFile(
-            Path(path), lambda raw: usable([*listed, *read_keys(raw, path)]), metrics
+            Path(path), lambda raw: _usable([*listed, *read_keys(raw, path)], needs), metrics
         )
         verifiers: list[Verifier] = [of_file]
         units.append(TaskUnit("key file", of_file.run))
     else:
-        verifiers = [usable(listed)]
+        verifiers = [_usable(listed, needs)]
     if rules:
         ring = _token_keys(rules, settings)
         registry.register(KeyCollector(ring, "auth"))
@@ -90,6 +79,26 @@ def authentication(
         units.append(TaskUnit("service account keys", tokens.ring.run))
         units.append(TaskUnit("service accounts", tokens.follow))
     return CountedFailures(FirstOf(verifiers), metrics, time.monotonic), units
+
+
+def _usable(keys: Sequence[ApiKey], needs: Mapping[str, Scope]) -> ApiKeys:
+    """Raises: Invalid: what needs a key has none."""
+    for name, scope in needs.items():
+        if not any(scope in key.principal.scopes for key in keys):
+            which = "INGEST_API_KEYS" if scope is Scope.INGEST else "ADMIN_API_KEYS"
+            mend = "set it, or API_KEYS, API_KEYS_FILE or OIDC_ISSUER"
+            raise Invalid(which, f"is not set, and {name} has no credential", mend)
+    return ApiKeys(keys)
+
+
+def _rules(settings: Settings) -> OidcRules | None:
+    return rules_of(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        settings.oidc_jwks_url,
+        settings.admin_users,
+        allow_loopback_http=settings.jwks_allow_loopback_http,
+    )
 
 
 def _token_keys(rules: OidcRules, settings: Settings) -> KeyRing[Principal]:

@@ -64,69 +64,7 @@ class Keys(msgspec.Struct, frozen=True):
 
 def account_group() -> Group:
     """Any credential will do; logging in needs none."""
-
-    def me(call: Call[None]) -> Response:
-        return json_response(Me(True, account(call.caller)))
-
-    def login(_call: Call[None]) -> Response:
-        problem = "there are no passwords here"
-        mend = "sign in with an API key or a token of your identity provider"
-        raise Refused(HTTPStatus.UNAUTHORIZED, "login_unavailable", "", problem, mend)
-
-    def listed(_call: Call[None]) -> Response:
-        return json_response(Keys([]))
-
-    def made(_call: Call[None]) -> Response:
-        code, problem = "key_management_unavailable", "no key can be made here"
-        raise Refused(HTTPStatus.FORBIDDEN, code, "", problem, MAKE_KEYS)
-
-    def changed(call: Call[None]) -> Response:
-        raise NotFound(f"key `{call.given[KEY_ID][:64]}` does not exist; {MAKE_KEYS}")
-
-    missing = (HTTPStatus.NOT_FOUND,)
-    return Group(
-        "account",
-        [
-            get("/auth/me", me, "Who asks.", Answer(Me), needs=ANY_CREDENTIAL),
-            Route(
-                method="POST",
-                path="/auth/login",
-                serve=login,
-                summary="There are no passwords: always 401 `login_unavailable`.",
-                answer=Answer(status=HTTPStatus.UNAUTHORIZED),
-                needs=NOTHING,
-            ),
-            get("/user/api-keys", listed, NO_KEYS, Answer(Keys), needs=ANY_CREDENTIAL),
-            Route(
-                method="POST",
-                path="/user/api-keys",
-                serve=made,
-                summary="No keys are kept here: always 403.",
-                answer=Answer(status=HTTPStatus.FORBIDDEN),
-                needs=ANY_CREDENTIAL,
-            ),
-            Route(
-                method="POST",
-                path="/user/api-keys/<key_id>/revoke",
-                serve=changed,
-                summary="No keys are kept here: always 404.",
-                answer=Answer(status=HTTPStatus.NOT_FOUND),
-                needs=ANY_CREDENTIAL,
-                parameters=(KEY_ID,),
-                problems=missing,
-            ),
-            Route(
-                method="DELETE",
-                path="/user/api-keys/<key_id>",
-                serve=changed,
-                summary="No keys are kept here: always 404.",
-                answer=Answer(status=HTTPStatus.NOT_FOUND),
-                needs=ANY_CREDENTIAL,
-                parameters=(KEY_ID,),
-                problems=missing,
-            ),
-        ],
-    )
+    return Group("account", [*_SIGNING_IN, *_KEYS])
 
 
 def account(caller: Principal) -> Account:
@@ -140,3 +78,65 @@ def account(caller: Principal) -> Account:
         scopes=sorted(caller.scopes),
         namespaces=namespaces,
     )
+
+
+def _me(call: Call[None]) -> Response:
+    return json_response(Me(True, account(call.caller)))
+
+
+def _login(_call: Call[None]) -> Response:
+    problem = "there are no passwords here"
+    mend = "sign in with an API key or a token of your identity provider"
+    raise Refused(HTTPStatus.UNAUTHORIZED, "login_unavailable", "", problem, mend)
+
+
+def _listed(_call: Call[None]) -> Response:
+    return json_response(Keys([]))
+
+
+def _made(_call: Call[None]) -> Response:
+    code, problem = "key_management_unavailable", "no key can be made here"
+    raise Refused(HTTPStatus.FORBIDDEN, code, "", problem, MAKE_KEYS)
+
+
+def _changed(call: Call[None]) -> Response:
+    raise NotFound(f"key `{call.given[KEY_ID][:64]}` does not exist; {MAKE_KEYS}")
+
+
+def _of_one_key(method: str, path: str) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        serve=_changed,
+        summary="No keys are kept here: always 404.",
+        answer=Answer(status=HTTPStatus.NOT_FOUND),
+        needs=ANY_CREDENTIAL,
+        parameters=(KEY_ID,),
+        problems=(HTTPStatus.NOT_FOUND,),
+    )
+
+
+_SIGNING_IN: Final = (
+    get("/auth/me", _me, "Who asks.", Answer(Me), needs=ANY_CREDENTIAL),
+    Route(
+        method="POST",
+        path="/auth/login",
+        serve=_login,
+        summary="There are no passwords: always 401 `login_unavailable`.",
+        answer=Answer(status=HTTPStatus.UNAUTHORIZED),
+        needs=NOTHING,
+    ),
+)
+_KEYS: Final = (
+    get("/user/api-keys", _listed, NO_KEYS, Answer(Keys), needs=ANY_CREDENTIAL),
+    Route(
+        method="POST",
+        path="/user/api-keys",
+        serve=_made,
+        summary="No keys are kept here: always 403.",
+        answer=Answer(status=HTTPStatus.FORBIDDEN),
+        needs=ANY_CREDENTIAL,
+    ),
+    _of_one_key("POST", "/user/api-keys/<key_id>/revoke"),
+    _of_one_key("DELETE", "/user/api-keys/<key_id>"),
+)

@@ -1,6 +1,7 @@
 """`/runtime/access/…`: who can call a tool, what a caller can call, what no call used."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -53,30 +54,37 @@ SINCE: Final = moment("since", f"The earliest time, included; {DEFAULT_DAYS} day
 LIMIT: Final = count("limit", 100, 1000, "How many entries at most")
 
 
-def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster) -> Group:
-    """The access tools; the scope `govern`, limited to the caller's namespaces."""
+@dataclass(frozen=True, slots=True)
+class Entitlements:
+    """What the access tools answer, of the namespaces that the caller reaches."""
 
-    def callers(call: Call[None]) -> Response:
+    store: EventStore
+    access: AccessStore
+    cluster: Cluster
+
+    def callers(self, call: Call[None]) -> Response:
+        """Who can call a tool."""
         given, now = call.given, call.given.now
         namespace = given[NAMESPACE] or DEFAULT_NAMESPACE
         reach(call.caller, namespace)
         name, tool = _required(given, SERVER), _required(given, TOOL)
-        server = access.get(MCPServer, namespace, name).resource
-        asked, policy = _policy(server, Bindings.of(access), cluster, now)
+        server = self.access.get(MCPServer, namespace, name).resource
+        asked, policy = _policy(server, Bindings.of(self.access), self.cluster, now)
         found = who_can(policy, tool, now.timestamp(), given[LIMIT])
         return json_response(who_can_answer(asked, policy, found))
 
-    def tools(call: Call[None]) -> Response:
+    def tools(self, call: Call[None]) -> Response:
+        """What a caller can call."""
         given, now = call.given, call.given.now
         caller = Identity(given[HUMAN], given[AGENT], given[TEAM], given[SESSION])
         if caller.is_empty:
             problem = "nobody is asked about"
             raise bad_parameter("agent_id", problem, "give human_id, agent_id or team_id")
-        servers, bindings = _servers(access, call.caller, given), Bindings.of(access)
+        servers, bindings = _servers(self.access, call.caller, given), Bindings.of(self.access)
         answers, faults = [], []
         for server in servers[:MOST_SERVERS]:
             try:
-                asked, policy = _policy(server, bindings, cluster, now)
+                asked, policy = _policy(server, bindings, self.cluster, now)
             except Conflict as error:
                 faults.append(str(error))
                 continue
@@ -90,23 +98,28 @@ def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster)
             )
         )
 
-    def idle(call: Call[None]) -> Response:
+    def unused(self, call: Call[None]) -> Response:
+        """What no call used."""
         given = call.given
         within = reach(call.caller, given[OF_NAMESPACE])
         grants = [
             each
-            for each in access.objects(MCPAccessGrant, given[OF_NAMESPACE])
+            for each in self.access.objects(MCPAccessGrant, given[OF_NAMESPACE])
             if (within is None or each.resource.namespace in within)
             and given[SERVER] in ("", each.resource.server.name)
         ]
-        return json_response(_idle(store, grants, given))
+        return json_response(_idle(self.store, grants, given))
 
+
+def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster) -> Group:
+    """The access tools; the scope `govern`, limited to the caller's namespaces."""
+    asked = Entitlements(store, access, cluster)
     return Group(
         "entitlements",
         [
             get(
                 "/runtime/access/who-can",
-                callers,
+                asked.callers,
                 "Who can call a tool: each subject that the policy names, with each session.",
                 Answer(WhoCanAnswer),
                 *(TOOL, SERVER, NAMESPACE, LIMIT),
@@ -115,7 +128,7 @@ def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster)
             ),
             get(
                 "/runtime/access/what-can",
-                tools,
+                asked.tools,
                 "What a caller can call, on each server.",
                 Answer(WhatCanAnswer),
                 *(HUMAN, AGENT, TEAM, SESSION, SERVER, OF_NAMESPACE),
@@ -124,7 +137,7 @@ def entitlements_group(store: EventStore, access: AccessStore, cluster: Cluster)
             ),
             get(
                 "/runtime/access/unused",
-                idle,
+                asked.unused,
                 "Grants and rules that no call used.",
                 Answer(UnusedAnswer),
                 *(SINCE, SERVER, OF_NAMESPACE, LIMIT),
