@@ -51,6 +51,10 @@ def changes(up: Up, name: str) -> list[tuple[str, str, str]]:
     return found[::-1]
 
 
+def allowed_calls(up: Up) -> list[dict[str, Any]]:
+    return [call for call in up.calls("echo") if call["reason"] == "allowed"]
+
+
 def test_a_grant_counts_for_the_next_call(up: Up) -> None:
     """Made, it allows; disabled, it denies; enabled, it allows; deleted, it is gone."""
     me = ask(up, "GET", "/api/auth/me")["principal"]["subject"]
@@ -58,7 +62,7 @@ def test_a_grant_counts_for_the_next_call(up: Up) -> None:
 
     assert ask(up, "POST", GRANTS, GRANT)["grant"]["disabled"] is False
     eventually(lambda: up.reason("echo", AGENT) == "allowed", "the new grant counts")
-    eventually(lambda: up.calls("echo"), "calls are stored")
+    eventually(lambda: allowed_calls(up), "the allowed call is stored")
     tried = ask(up, "POST", f"{ONE}/disable?dryRun=true")["effect"]
     assert tried["changed"] >= 1
     assert {each["to"]["reason"] for each in tried["changes"]} == {"grant_disabled"}
@@ -66,7 +70,7 @@ def test_a_grant_counts_for_the_next_call(up: Up) -> None:
 
     ask(up, "POST", f"{ONE}/disable")
     eventually(lambda: up.reason("echo", AGENT) == "grant_disabled", "it is taken back")
-    allowed = next(call for call in up.calls("echo") if call["reason"] == "allowed")
+    allowed = allowed_calls(up)[0]
     eventually(lambda: ("api", me, "changed") in changes(up, "desk"), "the change is stored")
     told = ask(up, "GET", f"/api/runtime/explain/{allowed['decision_id']}")
     assert (told["decision"]["effect"], told["policy"]["match"]) == ("allow", "exact")
