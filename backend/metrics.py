@@ -33,6 +33,7 @@ class Name(StrEnum):
     APPEND_SECONDS = "ingest_append_seconds"  # time until the log had a request's events
     API_REQUESTS = "api_requests_total"  # answers, by route and status
     API_SECONDS = "api_request_seconds"  # time of one request
+    CHANGES_LOST = "api_changes_lost"  # changes made whose record could not be kept
     CHANGES_WAITING = "api_changes_waiting"  # records of changes that the event log lacks
     SIDECARS = "controller_sidecars"  # sidecars that follow their policy here
     SIDECARS_BEHIND = "controller_sidecars_behind"  # those that do not run the latest
@@ -160,6 +161,11 @@ class ApiMetrics:
         self.changes_waiting = Gauge(
             Name.CHANGES_WAITING,
             "Records of changed grants and sessions that the event log has not taken yet",
+            registry=registry,
+        )
+        self.changes_lost = Gauge(
+            Name.CHANGES_LOST,
+            "Changes since the start that took rights away, and whose record could not be kept",
             registry=registry,
         )
         self.requests = Counter(

@@ -35,6 +35,7 @@ async def change_log(wired: Wired, metrics: ApiMetrics) -> ChangeLog:
     outbox = Outbox(_outbox_path(settings), time.time)
     wired.opened.callback(outbox.close)
     metrics.changes_waiting.set_function(outbox.count)
+    metrics.changes_lost.set_function(lambda: outbox.lost)
     delivery = Delivery(outbox, wired.event_log)
     if not settings.has_event_log:
         _log.warning("edits of custom resources are not recorded; set EVENT_LOG_URL")

@@ -155,9 +155,10 @@ class _Routes(Generic[Binding]):
             edited, effect = self._governance.preview(wanted, now)
             said = {"dry_run": True, "effect": effect}
         else:
-            edited = self._governance.make(wanted, now)
+            edited, unrecorded = self._governance.make(wanted, now)
+            said = {"warnings": list(unrecorded)}
         if edited.after is not None:
-            said |= {"warnings": warnings(wanted, edited.after.resource, now)}
+            said.setdefault("warnings", []).extend(warnings(wanted, edited.after.resource, now))
         return edited.after, said
 
     def _named(self, call: Call[Any]) -> tuple[str, str]:

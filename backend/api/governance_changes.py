@@ -1,11 +1,12 @@
 """Changes grants and sessions: recorded before they are made, tightening whatever happens."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic
 
+from backend.api.governance_attempt import Attempt
 from backend.api.governance_bodies import in_body
 from backend.api.governance_effect import Effect, Effects
 from backend.api.refusals import bad_body, precondition_failed
@@ -76,8 +77,11 @@ class Governance:
     def __init__(self, access: AccessStore, changes: ChangeLog, effects: Effects) -> None:
         self.access, self._changes, self._effects = access, changes, effects
 
-    def make(self, wanted: Wanted[Binding], now: datetime) -> Edited[Binding]:
+    def make(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Sequence[str]]:
         """Record the change, and make it.
+
+        Returns:
+            What was done; and what is wrong with its record, a sentence each.
 
         Raises:
             Refused: it has another version.
@@ -89,23 +93,14 @@ class Governance:
         if not _tightens(wanted, before, wanted.changed(before), now):
             self._changes.check()  # before others have to wait for this one
 
-        def record(old: Binding | None, new: Binding | None) -> None:
-            change = _change(wanted, old, new)
-            if _tightens(wanted, old, new, now):
-                self._changes.record_later(change)
-            else:
-                self._changes.record(change)
-
+        attempt = Attempt[Binding](
+            self._changes,
+            lambda old, new: _change(wanted, old, new),
+            lambda old, new: _tightens(wanted, old, new, now),
+        )
         with self._changes.editing(wanted.key):
             try:
-                return self.access.edit(
-                    wanted.kind,
-                    wanted.namespace,
-                    wanted.name,
-                    wanted.changed,
-                    before_write=record,
-                    expected=wanted.expected,
-                )
+                return self._edit(wanted, attempt), attempt.warnings
             except Conflict as error:
                 raise _moved(str(error).partition(";")[0]) from error
             except Invalid as error:
@@ -114,6 +109,20 @@ class Governance:
                 _log.warning("an edit was refused", extra={"error": str(error)})
                 problem = "other objects beside it stand in the way of this edit"
                 raise Invalid("", problem, "ask who sees every namespace to look why") from error
+
+    def _edit(self, wanted: Wanted[Binding], attempt: Attempt[Binding]) -> Edited[Binding]:
+        try:
+            return self.access.edit(
+                wanted.kind,
+                wanted.namespace,
+                wanted.name,
+                wanted.changed,
+                before_write=attempt.record,
+                expected=wanted.expected,
+            )
+        except Exception:
+            attempt.failed(lambda: self._current(wanted))
+            raise
 
     def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Effect]:
         """What `make` would do. Raises as that does, but for what comes of writing."""

@@ -24,7 +24,7 @@ class ClusterChanges:
 
     name = "change recording"
 
-    def __init__(self, record: Callable[[Change], None]) -> None:
+    def __init__(self, record: Callable[[Change], object]) -> None:
         self._record = record
         self._waiting: asyncio.Queue[Change | None] = asyncio.Queue()
 

@@ -43,12 +43,15 @@ class Outbox:
         path: the file, made with mode 0600; `IN_MEMORY` for none.
         clock: seconds since the epoch.
 
+    `lost` counts what it should have kept and could not.
+
     Raises:
         Invalid: it cannot be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._clock, self._lock = clock, Lock()
+        self.lost = 0
         try:
             if path != IN_MEMORY:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,16 +4,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 from backend.history.delivery import Delivery
 from backend.history.ledger import Ledger
 from backend.history.outbox import Outbox
-from backend.history.records import message_of, read_message, told
+from backend.history.records import SOURCE, message_of, read_message, told
 from backend.ports.event_log import Message
 from extauthz.core.errors import Invalid, Retryable, SentinelError
-from extauthz.core.governance import Change, Key
+from extauthz.core.governance import Action, Change, Key
 from extauthz.core.history import Recorded
+from extauthz.core.writing import Object
 
 API: Final = "api"
 ANSWER_SECONDS: Final = 5.0
@@ -65,7 +67,11 @@ class Recorder:
 
     def record(self, change: Change) -> None:
         recorded, message = self._made(change)
-        self._run(self._delivery.append(message))
+        try:
+            self._run(self._delivery.append(message))
+        except _Late:  # the log may have it yet
+            self.correct(change, change.before)
+            raise
         self._ledger.note(recorded)
         _log.info("change recorded", extra={"change": told(change)})
         try:
@@ -73,17 +79,26 @@ class Recorder:
         except Retryable as error:  # it would be known again after a start at once, no more
             _log.warning("a recorded change was not kept", extra={"error": str(error)})
 
-    def record_later(self, change: Change) -> None:
+    def record_later(self, change: Change) -> str:
         recorded, message = self._made(change)
         try:
             self._outbox.put(message)
         except Retryable as error:
             lost = {"change": told(change), "error": str(error)}
             _log.error("a change is not recorded as its maker's", extra=lost)
-            return
+            self._outbox.lost += 1
+            return str(error)
         self._ledger.note(recorded)
         self._loop.call_soon_threadsafe(self._delivery.wake)
         _log.info("change kept for the event log", extra={"change": told(change)})
+        return ""
+
+    def correct(self, recorded: Change, stands: Object | None) -> None:
+        before = recorded.after
+        action = Action.DELETED if stands is None else Action.CHANGED
+        action = Action.CREATED if before is None else action
+        back = replace(recorded, action=action, actor=SOURCE, before=before, after=stands)
+        self.record_later(back)
 
     def _made(self, change: Change) -> tuple[Recorded, Message]:
         recorded = Recorded(self._ledger.time_for(change.key, self._clock()), change)
@@ -95,9 +110,13 @@ class Recorder:
             future.result(self._answer_seconds)
         except TimeoutError as error:
             future.cancel()
-            raise _refused("it does not answer") from error
+            raise _Late(str(_refused("it does not answer"))) from error
         except SentinelError as error:
             raise _refused(str(error)) from error
+
+
+class _Late(Retryable):
+    """The log did not answer in time."""
 
 
 def _refused(why: str) -> Retryable:

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from extauthz.core.governance import Change, Key
+from extauthz.core.writing import Object
 
 
 class ChangeLog(Protocol):
@@ -18,14 +19,20 @@ class ChangeLog(Protocol):
     def record(self, change: Change) -> None:
         """Return once the event log has it.
 
-        If the change is not made then, what notices changes corrects the history.
+        If the change is not made then, call `correct`.
 
         Raises:
-            Retryable: the log is away; it may have the record all the same.
+            Retryable: the log is away; where it may have the record all the same, that is
+                put right.
         """
 
-    def record_later(self, change: Change) -> None:
+    def record_later(self, change: Change) -> str:
         """Keep it, and have it in the event log as soon as that takes it. Never waits for that.
 
-        Where it cannot even be kept, that is logged: whatever notices changes records it then.
+        Returns:
+            Why it cannot even be kept, with the mend; whatever notices changes records it then,
+            without its maker. Empty where it is.
         """
+
+    def correct(self, recorded: Change, stands: Object | None) -> None:
+        """Record that a recorded change was not made: `stands` is the object as it is."""

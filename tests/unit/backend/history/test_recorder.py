@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from backend.adapters.sqlite_log import SqliteLog
 from backend.history.delivery import Delivery
 from backend.history.ledger import Ledger
 from backend.history.outbox import Outbox
-from backend.history.recorder import Recorder
+from backend.history.recorder import ANSWER_SECONDS, Recorder
 from backend.history.watch import DirectoryWatch
 from backend.ports.event_log import RESENT_HEADER, Assignment, EventLog, Message, Record
 from extauthz.core.errors import Busy, Invalid, Retryable
@@ -71,7 +72,8 @@ class Part:
         self.folder, self.thread, self.log = folder, thread, log
         self.faults: list[Exception] = []  # of the next attempts to reach the log
         self.late_faults: list[Exception] = []  # after the log took what was sent
-        self.ids = count()
+        self.ids, self.answer_seconds = count(), ANSWER_SECONDS
+        self.is_slow = threading.Event()
         self.consumer = log.consumer("test")
         thread.run(self.consumer.start(Owner()))
         self.open()
@@ -87,9 +89,12 @@ class Part:
             loop=self.thread.loop,
             clock=NOON.timestamp,
             new_id=lambda: id_of(f"change {next(self.ids)}"),
+            answer_seconds=self.answer_seconds,
         )
 
     async def opened(self) -> EventLog:
+        if self.is_slow.is_set():
+            await asyncio.Event().wait()  # until nobody waits for it
         if self.faults:
             raise self.faults.pop(0)
         return Faulty(self.log, self.late_faults) if self.late_faults else self.log
@@ -161,6 +166,30 @@ def test_while_the_log_is_away_a_change_that_must_wait_is_refused(part: Part) ->
     assert part.ledger.last() == {}
 
 
+def test_a_refused_change_that_the_log_may_have_is_told_back(part: Part) -> None:
+    """The log did not answer in time; what comes after says how it stands."""
+    part.outbox.close()
+    part.answer_seconds = 0.05
+    part.open()
+    part.is_slow.set()
+    with pytest.raises(Retryable, match="does not answer"):
+        part.recorder.record(change(OFF, ON))
+    part.is_slow.clear()
+    part.deliver()
+    (record,) = part.records()
+    told = json.loads(record.value)["payload"]
+    assert (told["actor"], told["before"], told["after"]) == ("sentinel", ON, OFF)
+
+
+def test_what_was_not_made_is_told_back(part: Part) -> None:
+    """Of a new object: that it is not there."""
+    made = change(None, ON)
+    part.recorder.record(made)
+    part.recorder.correct(made, None)
+    part.deliver()
+    assert part.told() == [("api", "created"), ("api", "deleted")]
+
+
 def test_what_need_not_wait_is_delivered_later(part: Part) -> None:
     """In the order of the changes, before what comes after."""
     part.faults = [away()]
@@ -212,10 +241,11 @@ def test_the_unit_delivers_as_soon_as_it_can(part: Part) -> None:
 def test_an_outbox_that_takes_nothing_holds_no_right_back(
     part: Part, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged with who did it; the watch records the change then."""
+    """It is logged with who did it, counted and answered; the watch records the change then."""
     part.outbox.close()
     assert math.isnan(part.outbox.count())
-    part.recorder.record_later(change(ON, OFF))
+    assert "look at the disk of CHANGE_OUTBOX" in part.recorder.record_later(change(ON, OFF))
+    assert part.outbox.lost == 1
     assert "not recorded as its maker's" in caplog.text
     assert part.ledger.last() == {}
 
