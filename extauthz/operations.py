@@ -102,7 +102,7 @@ class Operations:
     async def _live(self, _: web.Request) -> web.Response:
         if not self.alive:
             return web.Response(status=503, text="nothing answers Check any more\n")
-        return web.Response(text="ok\n")
+        return web.Response(text="ok")
 
     async def _ready(self, _: web.Request) -> web.Response:
         if fault := self._fault():

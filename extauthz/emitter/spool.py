@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from extauthz.core.errors import Invalid
 from extauthz.core.events import Cause
 from extauthz.emitter.entries import Gap, Line
 from extauthz.emitter.journal import Leftover
-from extauthz.emitter.volume import check_volume, unusable
+from extauthz.emitter.volume import check_volume, is_damage, set_aside, unusable
 
 _VERSION = 1
 _PAGE_BYTES = 4096
@@ -56,8 +57,9 @@ class Spool:
         """Open or create the database.
 
         Raises:
-            Invalid: the folder cannot be written, or another process holds the spool.
-            sqlite3.DatabaseError: what lies there is no spool of this program.
+            Invalid: the folder cannot be written, another process holds the spool, or another
+                release, whose layout differs, wrote it.
+            sqlite3.DatabaseError: what lies there cannot be read, or not now.
         """
         self._max_pages = max(max_bytes // _PAGE_BYTES, 16)
         try:
@@ -65,15 +67,15 @@ class Spool:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
         except (OSError, sqlite3.OperationalError) as error:
             raise unusable(path, error) from error
+        self._ordinal = self.bytes = 0
         try:
             self._prepare(path)
+            waiting = self._connection.execute("SELECT count(*) FROM events WHERE NOT refused")
+            self.count = int(waiting.fetchone()[0])
+            self._measure()
         except BaseException:
             self._connection.close()
             raise
-        self._ordinal = self.bytes = 0
-        waiting = self._connection.execute("SELECT count(*) FROM events WHERE NOT refused")
-        self.count = int(waiting.fetchone()[0])
-        self._measure()
 
     def _prepare(self, path: Path) -> None:
         run = self._connection.execute
@@ -92,7 +94,11 @@ class Spool:
         if version == 0 and tables == 0:
             self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         elif version != _VERSION:
-            raise sqlite3.DatabaseError(f"the spool has layout `{version}`, not `{_VERSION}`")
+            raise Invalid(
+                "SPOOL_DIR",
+                f"the spool `{path}` has layout `{version}`, this release writes `{_VERSION}`",
+                "run the release that wrote it until it has sent all, or name another folder",
+            )
         [verdict] = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -259,7 +265,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_spool(path: Path, max_bytes: int, journal_bytes: int = 0) -> tuple[Spool, str]:
-    """Open the spool; one that is unreadable is set aside, and a new one begun.
+    """Open the spool; one that is damaged is set aside, and a new one begun.
+
+    What cannot be read for another reason, such as a disk that fails for a while, stays.
 
     Args:
         path, max_bytes: as for `Spool`.
@@ -278,8 +286,7 @@ def open_spool(path: Path, max_bytes: int, journal_bytes: int = 0) -> tuple[Spoo
     except OSError as error:
         raise unusable(path, error) from error
     except sqlite3.DatabaseError as error:
-        for name in (path.name, path.name + "-wal"):
-            old = path.with_name(name)
-            if old.exists():
-                old.replace(path.with_name(name + ".unreadable"))
+        if not is_damage(error):
+            raise unusable(path, error) from error
+        set_aside(path)
         return Spool(path, max_bytes), str(error)

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from itertools import count
 from pathlib import Path
 
 from extauthz.core.errors import Invalid
@@ -40,3 +41,19 @@ def unusable(path: Path, error: Exception) -> Invalid:
     return Invalid(
         "SPOOL_DIR", f"`{path.parent}` cannot be used ({error})", "name a folder on a writable disk"
     )
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """True where the spool itself is broken, not the disk for a while."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none: of quick_check
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> None:
+    """Rename it to a name that is free: what was set aside before may still be wanted."""
+    names = (f"{path.name}.unreadable-{number}" for number in count(1))
+    aside = next(name for name in names if not path.with_name(name).exists())
+    log = path.with_name(path.name + "-wal")
+    path.replace(path.with_name(aside))
+    if log.exists():
+        log.replace(path.with_name(aside + "-wal"))

@@ -108,7 +108,7 @@ def test_unreadable_spool_is_set_aside(tmp_path: Path, garbage: bytes) -> None:
     spool, fault = open_spool(tmp_path / "spool.db", 1024 * 1024)
     assert fault
     assert spool.count == 0
-    assert (tmp_path / "spool.db.unreadable").read_bytes() == garbage
+    assert (tmp_path / "spool.db.unreadable-1").read_bytes() == garbage
     spool.close()
 
 
@@ -124,6 +124,60 @@ def test_damaged_spool_is_set_aside(tmp_path: Path) -> None:
     spool, fault = open_spool(tmp_path / "spool.db", 1024 * 1024)
     assert fault
     assert spool.starts() == {}
+    spool.close()
+
+
+def test_what_was_set_aside_before_is_kept(tmp_path: Path) -> None:
+    """A second damage does not overwrite what is left of the first."""
+    for garbage in (b"first " * 1000, b"second " * 1000):
+        (tmp_path / "spool.db").write_bytes(garbage)
+        spool, _ = open_spool(tmp_path / "spool.db", 1024 * 1024)
+        spool.close()
+    assert (tmp_path / "spool.db.unreadable-1").read_bytes().startswith(b"first ")
+    assert (tmp_path / "spool.db.unreadable-2").read_bytes().startswith(b"second ")
+
+
+def set_layout(path: Path, version: int) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+
+
+def test_a_spool_of_another_release_stops_the_start(tmp_path: Path) -> None:
+    """What waits in it is neither lost nor read wrongly; the release that wrote it sends it."""
+    spool, _ = open_spool(tmp_path / "spool.db", 1024 * 1024)
+    ordinal = spool.begin("start-1", [])
+    spool.append(lines(ordinal, 1, 2, 3))
+    spool.close()
+    set_layout(tmp_path / "spool.db", 2)
+    for _ in range(2):
+        with pytest.raises(Invalid, match=r"SPOOL_DIR: .* has layout `2`.*; run the release"):
+            open_spool(tmp_path / "spool.db", 1024 * 1024)
+    set_layout(tmp_path / "spool.db", 1)
+    spool, fault = open_spool(tmp_path / "spool.db", 1024 * 1024)
+    assert (fault, spool.count) == ("", 3)
+    spool.close()
+
+
+def test_a_disk_that_fails_for_a_while_costs_no_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start stops; the spool stays where it is for the next one."""
+    spool, _ = open_spool(tmp_path / "spool.db", 1024 * 1024)
+    spool.append(lines(spool.begin("start-1", []), 1))
+    spool.close()
+
+    def failing(spool: Spool) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "_measure", failing)
+        with pytest.raises(Invalid, match=r"SPOOL_DIR: .* cannot be used \(disk I/O error\)"):
+            open_spool(tmp_path / "spool.db", 1024 * 1024)
+    spool, fault = open_spool(tmp_path / "spool.db", 1024 * 1024)
+    assert (fault, spool.count) == ("", 1)
     spool.close()
 
 
