@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,11 @@ from backend.adapters.kubernetes_control import KubernetesControl
 from backend.controller.certificates import SECRET
 from backend.ports.control_plane import Caller, Condition, Lease, Note, Secret, Standing
 from extauthz.core.errors import Retryable
+from tests.cluster.test_controller_process import Process
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import PLURALS, Served
 from tests.tools.kube_rights import account_lacking, install, verbs
+from tests.tools.waiting import eventually
 from tests.unit.extauthz.core.objects import grant, server, session
 
 HOME = "mcp-sentinel"
@@ -96,6 +99,24 @@ def token(installed: None, cluster: KubeCluster, served: Served, namespace: str)
 async def test_the_controller_works(cluster: KubeCluster, namespace: str, token: str) -> None:
     """By its own account, where the manifest puts it."""
     await use(cluster.kubeconfig_of(HOME, SENT), HOME, namespace, token)
+
+
+def test_the_process_works(
+    cluster: KubeCluster, served: Served, namespace: str, token: str, tmp_path: Path
+) -> None:
+    """As a whole: it leads, and says of a grant that it counts; the API server refuses nothing."""
+    cluster.kubectl("delete", "leases", "--all", "--namespace", HOME)
+    acting = SimpleNamespace(kubeconfig=cluster.kubeconfig_of(HOME, SENT))
+    process = Process(acting, HOME, "own-account", tmp_path)  # type: ignore[arg-type]
+    words = ("get", "mcpg", "g", "--namespace", namespace, "--output", "json")
+    document = ("get", "configmap", "srv-gateway-policy", "--namespace", namespace)
+    try:
+        eventually(lambda: '"Accepted"' in cluster.kubectl(*words).stdout, "its status is written")
+        eventually(lambda: not cluster.kubectl(*document).returncode, "the policy is written")
+        assert process.leads()
+    finally:
+        assert process.end() == 0
+    assert "cannot" not in (tmp_path / "own-account.log").read_text()
 
 
 @pytest.mark.parametrize(("resource", "verb"), list(verbs("controller")))
