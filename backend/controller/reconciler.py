@@ -66,7 +66,7 @@ class Reconciler:
                 self._take_all(self._early.pop(each), ())
             gc.collect()
             gc.freeze()  # looking through them for garbage again and again would hold changes up
-            _log.info("custom resources are known", extra={"objects": len(self.standings)})
+            _log.info("custom resources are known", extra={"count": len(self.standings)})
 
     def changed(self, observed: Observed) -> None:
         """Take one change."""

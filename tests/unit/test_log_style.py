@@ -18,7 +18,16 @@ NAMES = {
     "path",  # a file, or the path of a request
     "count",  # how many the message speaks of
     *("sequence", "first", "last", "end", "cause"),  # places in the trail or the log, and gaps
-    *("event_id", "dead_letter", "change", "committed", "partitions", "migration", "days"),
+    *(
+        "event_id",
+        "dead_letter",
+        "change",
+        "committed",
+        "partitions",
+        "migration",
+        "days",
+        "seconds",
+    ),
     *("server", "mode", "policy_revision", "source", "ready", "check_address", "metrics_port"),
     *("issuer", "keys", "principal", "unit", "units"),
     *("kind", "namespace", "object"),  # a custom resource
@@ -38,10 +47,11 @@ MODULES = list(_modules())
 def _calls() -> Iterator[tuple[str, ast.Call, dict[str, ast.expr]]]:
     """Each call of a logger, where it stands, and what its function gives names to."""
     for path, module in MODULES:
+        returned = dict(pair for node in module.body for pair in _named(node))
         for function in ast.walk(module):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 inside = list(ast.walk(function))
-                named = dict(pair for node in inside for pair in _named(node))
+                named = returned | dict(pair for node in inside for pair in _named(node))
                 for call in filter(_logs, inside):
                     assert isinstance(call, ast.Call)
                     yield f"{path}:{call.lineno}", call, named
@@ -50,6 +60,8 @@ def _calls() -> Iterator[tuple[str, ast.Call, dict[str, ast.expr]]]:
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            yield name, value
+        case ast.FunctionDef(name=name, body=[*_, ast.Return(value=ast.expr() as value)]):
             yield name, value
 
 
@@ -79,9 +91,9 @@ def test_what_varies_stands_beside_a_constant_message(
 
 
 def _members(extra: ast.expr, named: dict[str, ast.expr]) -> Iterator[str]:
-    """Its names: of a dictionary, one that the function gave a name to, or several joined."""
+    """Its names: of a dictionary, one that has a name or is returned, or several joined."""
     match extra:
-        case ast.Name(id=name) if name in named:
+        case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)) if name in named:
             yield from _members(named[name], named)
         case ast.IfExp(body=body, orelse=orelse):
             yield from _members(body, named)
@@ -89,10 +101,11 @@ def _members(extra: ast.expr, named: dict[str, ast.expr]) -> Iterator[str]:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             yield from _members(left, named)
             yield from _members(right, named)
-        case ast.Dict(keys=keys) if None not in keys:
-            yield from (ast.literal_eval(key) for key in keys if key)
+        case ast.Dict(keys=keys, values=values):
+            for key, value in zip(keys, values, strict=True):
+                yield from [ast.literal_eval(key)] if key else _members(value, named)
         case _:
-            pytest.fail("write `extra` as a dictionary, in this function")
+            pytest.fail("write `extra` as a dictionary, here or as what a function returns")
 
 
 def test_no_name_is_the_record_s_own() -> None:
