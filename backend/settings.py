@@ -111,7 +111,8 @@ class Settings(ControllerSettings):
     change_outbox: str = setting(
         "CHANGE_OUTBOX",
         default="",
-        help="File of changes that the event log has not taken; unset: beside the embedded one.",
+        help="File of changes that the event log has not taken; unset: beside the embedded log or "
+        "store. Needed by api and controller where both are elsewhere.",
     )
     cluster_url: str = setting(
         "CLUSTER_URL",

@@ -156,13 +156,14 @@ async def _api(wired: Wired) -> Unit:
     from backend.api.app import create_app
 
     settings, access = wired.settings, new_access_store(wired.settings.access_url)
+    metrics = ApiMetrics(wired.registry)
+    changes = await change_log(wired, metrics)  # first: it judges settings alone
     store = await wired.event_store()
     wired.needs("api", {"store": _pinged(store), "access": _pinged(access)})
-    metrics = ApiMetrics(wired.registry)
     app = create_app(
         store=store,
         access=access,
-        changes=await change_log(wired, metrics),
+        changes=changes,
         runtime=_runtime(wired),
         verifier=wired.verifier,
         metrics=metrics,

@@ -16,6 +16,7 @@ from backend.ports.change_log import ChangeLog
 from backend.settings import Settings
 from backend.wired import Wired
 from backend.wiring_adapters import KUBERNETES, path_of
+from extauthz.core.errors import Invalid
 
 if TYPE_CHECKING:
     from backend.controller.records import Recorded
@@ -92,6 +93,7 @@ def cluster_changes(wired: Wired) -> "Recorded":
 
 
 def _outbox_path(settings: Settings) -> Path:
+    """Raises: Invalid: what has taken rights away would be forgotten with the process."""
     from backend.history.outbox import IN_MEMORY
 
     if settings.change_outbox:
@@ -99,8 +101,11 @@ def _outbox_path(settings: Settings) -> Path:
     for url in (settings.event_log_url, settings.store_url):
         if url.startswith((SQLITE, "chdb://")):
             return Path(unquote(urlsplit(url).path)).with_name("outbox.db")
-    _log.warning("changes that wait for the event log lie in memory alone; set CHANGE_OUTBOX")
-    return IN_MEMORY
+    if not settings.has_event_log:  # which says that nothing is recorded
+        return IN_MEMORY
+    problem = "is not set, and no file of the event log or store lies here to put it beside"
+    mend = "name a file on a local disk, one for each process; :memory: forgets at its end"
+    raise Invalid("CHANGE_OUTBOX", problem, mend)
 
 
 def retention_of(settings: Settings) -> timedelta | None:

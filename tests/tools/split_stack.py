@@ -171,6 +171,7 @@ class SplitStack:
             "PORT": str(port),
             "STORE_URL": self.store_url,
             "ACCESS_URL": f"dir://{self.access}",
+            "CHANGE_OUTBOX": str(self.folder / "outbox.db"),
             "ADMIN_API_KEYS": ADMIN_KEY,
         }
         return self._backend("api", "api", f"http://127.0.0.1:{port}/ready", environ)

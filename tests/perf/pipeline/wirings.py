@@ -101,5 +101,5 @@ def cluster(folder: Path) -> Iterator[Wiring]:
     with running_broker(folder / "kafka") as broker, store:
         stores = store.url.rpartition("/")[0] + "/{}"
         logs = f"kafka://{broker.address}/{{}}"
-        alone = {"KAFKA_REPLICATION": "1"}
+        alone = {"KAFKA_REPLICATION": "1", "CHANGE_OUTBOX": str(folder / "outbox.db")}
         yield Wiring("cluster", folder, logs, stores, (broker.pid,), (store.pid,), alone)

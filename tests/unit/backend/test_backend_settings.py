@@ -82,6 +82,16 @@ REFUSED_STARTS = [
     ),
     ("api", {"API_KEYS": "a"}, "ACCESS_URL"),
     ("api", {"API_KEYS": "a", "ACCESS_URL": "dir:///a"}, "STORE_URL"),
+    (
+        "api",
+        {
+            "API_KEYS": "a",
+            "ACCESS_URL": "dir:///a",
+            "STORE_URL": "clickhouse://127.0.0.1:1/mcp",
+            "KAFKA_BROKERS": "127.0.0.1:1",
+        },
+        "CHANGE_OUTBOX",
+    ),
 ]
 
 
