@@ -133,28 +133,36 @@ class Controller:
         )
         self.server = StreamServer(self._stream, certificates, options.host, options.port)
         self._writers: list[asyncio.Task[None]] = []
+        self._failed = asyncio.Event()  # a writer has ended, which none should
+        self._failure: BaseException | None = None
         metrics.sidecars.set_function(lambda: len(list(self._hub.all_followers())))
         metrics.behind.set_function(
             lambda: sum(not each.is_current for each in self._hub.all_followers())
         )
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        election_stop = asyncio.Event()
-        tasks = [asyncio.create_task(watch.run(), name="watch") for watch in self._watches]
-        tasks.append(asyncio.create_task(self._election.run(election_stop, lambda: None)))
-        tasks.append(asyncio.create_task(self.server.run(ready), name="policy stream"))
-        stopping = asyncio.create_task(stop.wait())
+        leaving, self._failed = asyncio.Event(), asyncio.Event()
+        election = asyncio.create_task(self._election.run(leaving, lambda: None), name="election")
+        tasks = [
+            election,
+            asyncio.create_task(self.server.run(ready), name="policy stream"),
+            *(asyncio.create_task(watch.run(), name="watch") for watch in self._watches),
+        ]
+        ends = [asyncio.create_task(each.wait()) for each in (stop, self._failed)]
         try:
-            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            election_stop.set()  # another replica takes over before the streams end here
-            await asyncio.wait({tasks[len(self._watches)]})
+            await asyncio.wait({*ends, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            leaving.set()  # another replica takes over before the streams end here
+            await asyncio.wait({election})
             for task in tasks:
                 if task.done():
                     task.result()
+            if self._failure:
+                raise self._failure
         finally:
-            stopping.cancel()
             self._stream.end()
             await _cancelled([*tasks, *self._writers])
+            for end in ends:
+                end.cancel()
             await self.server.stop()
 
     def fault(self) -> str:
@@ -187,6 +195,13 @@ class Controller:
             self._records.take_over(list(self._reconciler.standings.values()))
             works = (self._reports.run(), self._config_maps.run())
             self._writers = [asyncio.create_task(work, name="status") for work in works]
+            for task in self._writers:
+                task.add_done_callback(self._writer_ended)
+
+    def _writer_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = task.exception()
+            self._failed.set()
 
     def _told(self, server: ObjectRef) -> None:
         """A document or its followers changed."""

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from backend.controller import conditions
@@ -14,13 +15,14 @@ from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.ports.control_plane import Condition, ControlPlane, Note, PolicyStatus, Standing
 from extauthz.core.decision import ObjectRef
-from extauthz.core.errors import NotFound, SentinelError
+from extauthz.core.errors import Invalid, NotFound, SentinelError
 from extauthz.core.governance import Key
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession
 from extauthz.core.times import format_instant, parse_instant
 
 GATHER_SECONDS: Final = 0.25  # what happens within is written at once
 RETRY_SECONDS: Final = 2.0
+_MOST_PAUSE_SECONDS: Final = 3600.0
 _TURN: Final = 50  # objects looked at before others have their turn
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Reports:
         self._due: dict[Key, None] = {}
         self._wake = asyncio.Event()
         self._ends: list[tuple[float, Key]] = []
+        self._end_of: dict[Key, float] = {}
 
     def mark(self, keys: Iterable[Key]) -> None:
         """Their status may be another now."""
@@ -73,8 +76,11 @@ class Reports:
                     await self._write(key)
                 except NotFound:
                     continue
+                except Invalid as error:  # to try again would change nothing
+                    told = {"error": str(error), **_named(key)}
+                    _log.error("a status is refused", extra=told)
                 except SentinelError as error:
-                    told = {"error": str(error), **key._asdict()}
+                    told = {"error": str(error), **_named(key)}
                     _log.warning("a status cannot be written", extra=told)
                     self._due = {**dict.fromkeys(list(due)[number:]), **self._due}
                     self._wake.set()
@@ -85,14 +91,15 @@ class Reports:
         """Until something is due, or expires."""
         now = self._clock()
         while self._ends and self._ends[0][0] <= now:
-            self._due[heapq.heappop(self._ends)[1]] = None
-            self._wake.set()
-        pause = self._ends[0][0] - now if self._ends else None
-        try:
+            end, key = heapq.heappop(self._ends)
+            if self._end_of.get(key) == end:
+                del self._end_of[key]
+                self._due[key] = None
+                self._wake.set()
+        pause = min(self._ends[0][0] - now, _MOST_PAUSE_SECONDS) if self._ends else None
+        with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._wake.wait()
-        except TimeoutError:
-            return await self._wait()
 
     async def _write(self, key: Key) -> None:
         standing = self._standing(key)
@@ -140,7 +147,8 @@ class Reports:
         item = standing.resource if standing else None
         if isinstance(item, MCPAccessGrant | MCPAgentSession) and item.expires_at:
             end = parse_instant(item.expires_at, "spec.expiresAt")
-            if end > self._clock():
+            if end > self._clock() and self._end_of.get(key) != end:
+                self._end_of[key] = end
                 heapq.heappush(self._ends, (end, key))
 
     async def _note(self, standing: Standing, written: Iterable[Condition]) -> None:
@@ -155,3 +163,7 @@ class Reports:
         kind = "Normal" if is_good else "Warning"
         note = Note(standing.key, standing.uid, kind, accepted.reason, accepted.message)
         await self._control.note(note)
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"kind": key.kind, "namespace": key.namespace, "object": key.name}

@@ -21,6 +21,7 @@ from tests.tools.waiting import eventually, soon
 from tests.unit.extauthz.core.objects import grant, server
 from tests.unit.extauthz.sources.stream_world import World
 
+HOME = "mcp-sentinel"
 AUDIENCE = "mcp-sentinel-controller"
 STOP_SECONDS = 60.0
 DENIED, ALLOWED = "deny no_matching_grant", "allow allowed"
@@ -29,12 +30,12 @@ DENIED, ALLOWED = "deny no_matching_grant", "allow allowed"
 class Process:
     """`python -m backend --target controller`. Attributes: port: of its stream."""
 
-    def __init__(self, cluster: KubeCluster, namespace: str, name: str, folder: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str, name: str, folder: Path) -> None:
         self.port, metrics = free_ports(2)
         self._metrics = f"http://127.0.0.1:{metrics}"
         self.log = folder / f"{name}.db"
         environ = {
-            "KUBECONFIG": str(cluster.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
             "ACCESS_URL": "kubernetes://",
             "EVENT_LOG_URL": f"sqlite://{self.log}",
             "CONTROLLER_NAMESPACE": namespace,
@@ -44,7 +45,8 @@ class Process:
             "CONTROLLER_LEASE_SECONDS": "2",
             "METRICS_PORT": str(metrics),
         }
-        with (folder / f"{name}.log").open("ab") as out:
+        self._said = folder / f"{name}.log"
+        with self._said.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "backend", "--target", "controller"],
                 env=os.environ | environ,
@@ -52,6 +54,10 @@ class Process:
                 stdout=out,
                 stderr=out,
             )
+
+    def said(self) -> str:
+        """Its log."""
+        return self._said.read_text()
 
     def metrics(self) -> str:
         """Empty while it does not answer."""
@@ -89,8 +95,10 @@ class Process:
 
 
 @contextmanager
-def _process(cluster: KubeCluster, namespace: str, name: str, folder: Path) -> Iterator[Process]:
-    made = Process(cluster, namespace, name, folder)
+def _process(
+    cluster: KubeCluster, namespace: str, name: str, folder: Path, account: Path | None = None
+) -> Iterator[Process]:
+    made = Process(account or cluster.kubeconfig, namespace, name, folder)
     try:
         yield made
     finally:
@@ -176,16 +184,23 @@ async def test_a_killed_leader_is_replaced(
 
 
 async def test_an_api_server_that_is_away(tmp_path: Path) -> None:
-    """Sidecars go on meanwhile, new ones too; what changed is with all of them afterwards."""
+    """Sidecars go on meanwhile; what changed is with them afterwards. By its own account alone."""
     with governed_cluster(tmp_path / "cluster") as cluster:
         served, namespace = Served(cluster), "default"
+        cluster.kubectl("apply", "--filename", str(ROOT / "k8s/00-namespace.yaml"))
+        done = cluster.kubectl("apply", "--filename", str(ROOT / "k8s/01-accounts.yaml"))
+        assert done.returncode == 0, done.stderr
+        account = cluster.kubeconfig_of(HOME, "mcp-sentinel-controller")
         served.create(server("demo", tools=[{"name": "echo"}]), namespace)
         served.create(_grant(namespace), namespace)
-        with _process(cluster, namespace, "one", tmp_path) as process:
+        with _process(cluster, HOME, "one", tmp_path, account) as process:
             eventually(process.leads, "it leads")
             told = _sidecar(cluster, namespace, tmp_path)
             async with World(process.port, tmp_path, **told).running() as world:
                 await world.decides(ALLOWED)
+                value = _grant(namespace)
+                await soon(lambda: "Acknowledged" in json.dumps(served.get(value)), "it is shown")
+                assert "refuses" not in process.said()
                 cluster.kill("kube-apiserver")
                 await soon(lambda: not process.is_ready(), "it notices")
                 assert world.decide() == ALLOWED

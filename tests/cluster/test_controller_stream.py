@@ -12,10 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backend.adapters.kubernetes_calls import new_calls
-from backend.adapters.kubernetes_control import ACCOUNTS, KubernetesControl
+from backend.adapters.kubernetes_control import KubernetesControl
 from backend.controller.certificates import OwnCertificates
 from backend.controller.controller import Controller, Options
 from backend.metrics import ControllerMetrics
+from extauthz.core.accounts import ANNOTATION
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import Served
 from tests.tools.policy_follower import PolicyFollower, refusal
@@ -78,7 +79,7 @@ async def controller(namespace: str) -> AsyncIterator[Controller]:
 def shop(cluster: KubeCluster, served: Served, namespace: str) -> str:
     """A server whose sidecars have an account; the token for it."""
     made = server("shop", tools=[{"name": "list"}, {"name": "buy"}])
-    made["metadata"]["annotations"] = {ACCOUNTS: ACCOUNT}
+    made["metadata"]["annotations"] = {ANNOTATION: ACCOUNT}
     served.create(made, namespace)
     served.create(_grant("reader", namespace), namespace)
     cluster.kubectl("create", "serviceaccount", ACCOUNT, "--namespace", namespace)

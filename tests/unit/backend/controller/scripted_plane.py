@@ -18,6 +18,7 @@ from backend.ports.control_plane import (
     Standing,
 )
 from extauthz.core.errors import Conflict
+from extauthz.core.governance import Key
 
 
 class ScriptedPlane:
@@ -31,6 +32,10 @@ class ScriptedPlane:
         self.labels: dict[str, Mapping[str, str]] = {}
         self.reviews = 0
         self.secrets: dict[str, Secret] = {}
+        self.statuses: list[tuple[Key, tuple[Condition, ...], PolicyStatus | None]] = []
+        self.refused: dict[Key, Exception] = {}
+        self.notes: list[Note] = []
+        self.config_maps: dict[tuple[str, str], ConfigMap] = {}
         self.stands: Lease | None = None
         self.lease_news: asyncio.Queue[Lease] = asyncio.Queue()
         self.renewals = 0
@@ -51,7 +56,10 @@ class ScriptedPlane:
     async def write_status(
         self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
     ) -> None:
-        raise NotImplementedError
+        self._check()
+        if standing.key in self.refused:
+            raise self.refused.pop(standing.key)
+        self.statuses.append((standing.key, tuple(conditions), policy))
 
     async def review(self, token: str, audience: str) -> Caller | None:
         self._check()
@@ -84,18 +92,20 @@ class ScriptedPlane:
             yield await self.lease_news.get()
 
     async def note(self, note: Note) -> None:
-        raise NotImplementedError
+        self.notes.append(note)
 
     async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
-        raise NotImplementedError
+        self._check()
+        return self.config_maps.get((namespace, name))
 
     async def write_config_map(
         self, namespace: str, name: str, owner: Standing | None, data: Mapping[str, str]
     ) -> None:
-        raise NotImplementedError
+        uid = owner.uid if owner else ""
+        self.config_maps[namespace, name] = ConfigMap(uid, is_ours=True, data=data)
 
     async def delete_config_map(self, namespace: str, name: str) -> None:
-        raise NotImplementedError
+        del self.config_maps[namespace, name]
 
     async def secret(self, name: str) -> Secret | None:
         self._check()
