@@ -33,7 +33,7 @@ from extauthz.settings import Settings
 from extauthz.sources.directory import DirectorySource
 from extauthz.sources.file import FileSource
 from extauthz.sources.policies import Policies
-from extauthz.sources.stream import StreamSource
+from extauthz.sources.stream.source import StreamSource
 from extauthz.sources.wake import keep_looking
 from extauthz.undecided import OpenCalls, Tail
 

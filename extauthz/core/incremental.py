@@ -9,6 +9,7 @@ from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.fields import Fields
+from extauthz.core.layered import changed
 from extauthz.core.policy import Grant, Policy, Session, SubjectGrants, SubjectKey, order
 from extauthz.core.revision import SortedDigests, combine_sorted, object_digest
 
@@ -173,14 +174,15 @@ class IncrementalPolicy:
 
     def _change_grants(
         self, new: Mapping[SubjectKey, SubjectGrants], gone: Iterable[ObjectKey]
-    ) -> dict[SubjectKey, SubjectGrants]:
-        changed: dict[SubjectKey, list[Grant]] = {}
-        index = dict(self.policy.grants)
+    ) -> Mapping[SubjectKey, SubjectGrants]:
+        lists: dict[SubjectKey, list[Grant]] = {}
+        index = self.policy.grants
 
         def grants_of(subject: SubjectKey) -> list[Grant]:
-            if subject not in changed:
-                changed[subject] = [*index[subject].grants] if subject in index else []
-            return changed[subject]
+            if subject not in lists:
+                held = index.get(subject)
+                lists[subject] = [*held.grants] if held else []
+            return lists[subject]
 
         for kind, *place in gone:
             subject = self._subjects.pop((place[0], place[1]), None) if kind == "grant" else None
@@ -190,21 +192,21 @@ class IncrementalPolicy:
         for subject, found in new.items():
             grants_of(subject).extend(found.grants)
             self._subjects |= {order(grant): subject for grant in found.grants}
-        for subject, grants in changed.items():
-            if grants:
-                index[subject] = SubjectGrants(tuple(sorted(grants, key=order)))
-            else:
-                index.pop(subject, None)
-        return index
+        return changed(
+            index,
+            {
+                subject: SubjectGrants(tuple(sorted(grants, key=order))) if grants else None
+                for subject, grants in lists.items()
+            },
+        )
 
     def _change_sessions(
         self, new: Mapping[str, Session], gone: set[ObjectKey]
-    ) -> dict[str, Session]:
-        lost = {key for key in gone if key[0] == "session"}
-        index = dict(self.policy.sessions)
-        for _, namespace, name in lost:
-            for rendered in (name, f"{namespace}/{name}"):
-                if rendered in index and index[rendered].ref == ObjectRef(namespace, name):
-                    del index[rendered]
-        index.update(new)
-        return index
+    ) -> Mapping[str, Session]:
+        changes: dict[str, Session | None] = {}
+        for kind, namespace, name in gone:
+            for rendered in (name, f"{namespace}/{name}") if kind == "session" else ():
+                held = self.policy.sessions.get(rendered)
+                if held and held.ref == ObjectRef(namespace, name):
+                    changes[rendered] = None
+        return changed(self.policy.sessions, changes | dict(new))

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 
 from extauthz.core.compile import compile_document, load_document
 from extauthz.core.errors import Invalid
+from extauthz.core.layered import Layered
 from extauthz.core.policy import Policy
 
 LARGE_BYTES: Final = 128 * 1024  # a smaller document compiles in the time of a few calls
@@ -94,7 +95,12 @@ async def compiler(
 
 def contents(*indexes: Mapping[Any, Any]) -> list[Any]:
     """All that dictionaries hold: who keeps it frees them at no cost, and it by `let_go`."""
-    return [item for index in indexes for part in (index, index.values()) for item in part]
+    dictionaries = [
+        part
+        for index in indexes
+        for part in (index.parts if isinstance(index, Layered) else (index,))
+    ]
+    return [item for each in dictionaries for part in (each, each.values()) for item in part]
 
 
 async def let_go(kept: list[Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.request import Call, Identity
 from extauthz.sources.policies import Policies
-from extauthz.sources.stream import StreamOptions, StreamSource
+from extauthz.sources.stream.options import StreamOptions
+from extauthz.sources.stream.source import StreamSource
 from tests.tools.waiting import soon
 
 ALLOWED, DENIED = "allow allowed", "deny no_matching_grant"
