@@ -1,15 +1,10 @@
-"""What is asked of the brokers beside records: topics, their ids, committed offsets.
-
-aiokafka speaks too old a version of Metadata to learn a topic's id, so that request
-is spelled out here; the rest are its own.
-"""
+"""What is asked of the brokers beside records: topics, their ids, committed offsets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import stamina
@@ -22,26 +17,20 @@ from aiokafka.errors import (
     LeaderNotAvailableError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.admin import CreateTopicsRequest
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.types import (
-    Boolean,
-    CompactArray,
-    CompactString,
-    Int16,
-    Int32,
-    Schema,
-    TaggedFields,
-)
 
 from backend.adapters.kafka_client import KafkaSettings, translated
+from backend.adapters.kafka_metadata import MetadataRequest
 from extauthz.core.errors import Invalid, Retryable
 
 MAX_MESSAGE_BYTES: Final = 2 << 20  # an envelope has 1 MiB; headers and stamps come on top
+_A_TOPIC: Final = 2  # of Kafka's kinds of resources
+_CONFIGURED: Final = ("cleanup.policy", "min.insync.replicas", "retention.ms")
 _SETTLING: Final = stamina.AsyncRetryingCaller(
     attempts=None, timeout=None, wait_initial=0.05, wait_max=0.5
 ).on((LeaderNotAvailableError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError))
@@ -53,6 +42,7 @@ class Topic:
 
     topic_id: UUID
     partitions: int
+    replicas: int  # the fewest of a partition
     has_leaders: bool
 
 
@@ -62,91 +52,6 @@ class Committed:
 
     offset: int
     note: str
-
-
-class _Uuid:
-    @classmethod
-    def encode(cls, value: UUID) -> bytes:
-        return value.bytes
-
-    @classmethod
-    def decode(cls, data: BytesIO) -> UUID:
-        return UUID(bytes=data.read(16))
-
-
-class _MetadataResponse(Response):  # type: ignore[misc]
-    API_KEY = 3
-    API_VERSION = 12
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "brokers",
-            CompactArray(
-                ("node_id", Int32),
-                ("host", CompactString("utf-8")),
-                ("port", Int32),
-                ("rack", CompactString("utf-8")),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("cluster_id", CompactString("utf-8")),
-        ("controller_id", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("error_code", Int16),
-                ("name", CompactString("utf-8")),
-                ("topic_id", _Uuid),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)),
-                        ("isr", CompactArray(Int32)),
-                        ("offline_replicas", CompactArray(Int32)),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
-
-
-class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc]
-    FLEXIBLE_VERSION: ClassVar[bool] = True
-    API_KEY = 3
-    API_VERSION = 12
-    RESPONSE_TYPE = _MetadataResponse
-    SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("topic_id", _Uuid),
-                ("name", CompactString("utf-8")),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("allow_auto_topic_creation", Boolean),
-        ("include_topic_authorized_operations", Boolean),
-        ("tags", TaggedFields),
-    )
-
-
-class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
-    API_KEY = 3
-
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
-
-    def build(self, struct: type[_MetadataRequestStruct]) -> _MetadataRequestStruct:
-        return struct([(UUID(int=0), self._topic, {})], False, False, {})
 
 
 class KafkaCluster:
@@ -191,6 +96,19 @@ class KafkaCluster:
                 await self._create(name, partitions, config)
             return await _SETTLING(self._settled, name)
 
+    async def configuration(self, name: str) -> dict[str, str]:
+        """What the brokers say of a topic; empty where they do not let us ask."""
+        async with self._within(f"the configuration of topic `{name}` cannot be read"):
+            client = self._connected()
+            request = DescribeConfigsRequest([(_A_TOPIC, name, list(_CONFIGURED))])
+            response = await client.send(client.get_random_node(), request)
+        ((error_code, _, _, _, entries),) = response.resources
+        if for_code(error_code) is TopicAuthorizationFailedError:
+            return {}
+        with translated(f"the configuration of topic `{name}` cannot be read"):
+            _raise(error_code)
+        return {key: value for key, value, *_ in entries if value is not None}
+
     async def committed(
         self, group: str, topic: str, partitions: Sequence[int]
     ) -> dict[int, Committed]:
@@ -215,12 +133,17 @@ class KafkaCluster:
 
     async def _find(self, name: str) -> Topic | None:
         client = self._connected()
-        response = await client.send(client.get_random_node(), _MetadataRequest(name))
+        response = await client.send(client.get_random_node(), MetadataRequest(name))
         error_code, _, topic_id, _, partitions, *_ = response.topics[0]
         if for_code(error_code) is UnknownTopicOrPartitionError:
             return None
         _raise(error_code)
-        return Topic(topic_id, len(partitions), all(leader >= 0 for _, _, leader, *_ in partitions))
+        return Topic(
+            topic_id=topic_id,
+            partitions=len(partitions),
+            replicas=min((len(replicas) for *_, replicas, _, _, _ in partitions), default=0),
+            has_leaders=all(leader >= 0 for _, _, leader, *_ in partitions),
+        )
 
     async def _settled(self, name: str) -> Topic:
         found = await self._find(name)

@@ -8,6 +8,7 @@ from backend.adapters.kafka_cluster import MAX_MESSAGE_BYTES, KafkaCluster
 from backend.adapters.kafka_consumer import KafkaConsumer
 from backend.adapters.kafka_dead_letters import KafkaDeadLetters
 from backend.adapters.kafka_producer import KafkaProducer
+from backend.adapters.kafka_topic import check_topic
 from backend.adapters.resent import resent
 from backend.ports.event_log import DeadLetter, Message, Position, SetAside
 from extauthz.core.errors import Invalid, Retryable
@@ -105,6 +106,7 @@ class KafkaLog:
             problem = f"is {settings.partitions}, and `{settings.topic}` has {topic.partitions}"
             mend = "add partitions to the topic, or set what it has"
             raise Invalid("KAFKA_PARTITIONS", problem, mend)
+        check_topic(settings, topic, await cluster.configuration(settings.topic))
         return topic.partitions
 
 

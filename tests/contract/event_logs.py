@@ -70,10 +70,15 @@ class KafkaPlace:
 
     async def take_at_most(self, size: int) -> None:
         """Let the topic refuse what is larger."""
+        await self.configure({"max.message.bytes": str(size)})
+
+    async def configure(self, to: dict[str, str]) -> None:
+        """Set what the topic is told; the rest becomes the broker's default."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.address)
         await admin.start()
-        topic, limit = self.settings.topic, {"max.message.bytes": str(size)}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limit)])
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, self.settings.topic, to)]
+        )
         await admin.close()
 
     async def delete_before(self, offset: int) -> None:

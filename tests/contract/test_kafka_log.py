@@ -383,6 +383,16 @@ async def test_a_topic_that_cannot_be_used(
     assert mend in str(raised.value)
 
 
+async def test_a_compacted_topic_is_refused(broker: KafkaBroker) -> None:
+    """Of each gateway one event would stay."""
+    place = KafkaPlace(broker)
+    async with opened(place):
+        pass
+    await place.configure({"cleanup.policy": "compact"})
+    with pytest.raises(Invalid, match=r"KAFKA_TOPIC: .*is compacted"):
+        await place.log().start()
+
+
 async def test_compressed_records_are_read_by_all(broker: KafkaBroker) -> None:
     """lz4 and zstd change what is written, not what is read."""
     place = KafkaPlace(broker)
