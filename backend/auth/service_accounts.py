@@ -8,6 +8,7 @@ token of an account that is gone counts until it expires, an hour as kubelet mak
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -70,6 +71,7 @@ class AccountTokens:
         self.ring: KeyRing[ServiceAccount] = KeyRing(
             lambda: self._rules, options, clock, self._fetch
         )
+        self._lock = threading.Lock()  # an api beside ingest asks from several threads
         self._speakers: Speakers | None = None
         self._fault = ""
 
@@ -83,8 +85,9 @@ class AccountTokens:
         for credential in credentials:
             if credential.count(".") != 2 or not credential.isascii():
                 continue  # an API key
-            verifier = self.ring.look()
-            found = verifier.verify(credential, self._clock()) if verifier else None
+            with self._lock:
+                verifier = self.ring.look()
+                found = verifier.verify(credential, self._clock()) if verifier else None
             if isinstance(found, ServiceAccount) and self._speakers is not None:
                 return _principal(found, self._speakers)
             if found is None or isinstance(found, ServiceAccount):

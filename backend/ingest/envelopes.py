@@ -148,7 +148,8 @@ def _check_sender(event_type: str, payload: Any, sender: Principal) -> None:
         field = "payload.server" if isinstance(namespace, str) else "payload.namespace"
         raise NotYours(field, "is missing, and this credential is bound", "name the MCP server")
     if not origins.hold(namespace, server):
-        field = "payload.server" if origins.servers else "payload.namespace"
+        is_near = origins.servers or namespace in origins.namespaces
+        field = "payload.server" if is_near else "payload.namespace"
         problem = f"`{namespace[:64]}/{server[:64]}` is none of this credential's servers"
         raise NotYours(field, problem, "send it with that server's own credential")
 

@@ -133,6 +133,9 @@ async def test_ingest_takes_them(
 ) -> None:
     """Without any key configured; an event of another's server is refused with the field."""
     served.create(server("shop"), namespace)
+    named = server("billing")
+    named["metadata"] = named["metadata"] | {"annotations": {ANNOTATION: "billing"}}
+    served.create(named, namespace)
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     token = sidecar(cluster, namespace)
     async with ingest(environ | {"SERVICE_ACCOUNT_TOKENS": "kubernetes://tests"}) as session:
@@ -147,8 +150,12 @@ async def test_ingest_takes_them(
             while (await post(namespace=namespace, server="shop"))[0] == 503:
                 await asyncio.sleep(0.02)
         assert (await post(namespace=namespace, server="shop"))[0] == 202
-        status, problem = await post(namespace="default", server="shop")
-        assert (status, problem["field"]) == (403, "payload.namespace")
+        for place, name, field in (
+            ("default", "shop", "payload.namespace"),
+            (namespace, "billing", "payload.server"),
+        ):
+            status, problem = await post(namespace=place, server=name)
+            assert (status, problem["field"]) == (403, field)
         async with session.post("/events", json={}, headers={"x-api-key": "guess"}) as answer:
             assert answer.status == 401
 
