@@ -17,6 +17,7 @@ from extauthz.emitter.entries import Call, Encoder, Gap, Line, Notice, fitting
 from extauthz.emitter.ingest import Ingest
 from extauthz.emitter.options import EmitterOptions
 from extauthz.emitter.recovery import Takeover
+from extauthz.emitter.reserve import Reserve
 
 _log = logging.getLogger(__name__)
 _ENCODE_SLICE = 50  # events written between two turns of the event loop
@@ -69,6 +70,7 @@ class Pump:
         self._spill_limit = options.batch_max_events
         self._beat_at = monotonic() + options.heartbeat_seconds
         self._stopping = asyncio.Event()
+        self._reserve = Reserve(takeover.mark)
         self._moving = 0  # events between backlog and flight or disk
         self.sent = self.resent = self.refused = self.unencodable = self.faults = 0
 
@@ -107,6 +109,7 @@ class Pump:
         while (self._backlog.size or self.in_flight) and await self._spill():
             self._tell_drops()
         self._settle()
+        await self._reserve.finish(seconds / 4)
         if left := self._backlog.size + self.in_flight:
             _log.error("stopped with events neither sent nor spooled", extra={"count": left})
 
@@ -120,6 +123,7 @@ class Pump:
 
     async def _step(self) -> None:
         self._beat()
+        self._reserve.look()
         self._tell_drops()
         if self._flight is None:
             await self._take_off()

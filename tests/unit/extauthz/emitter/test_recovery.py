@@ -12,6 +12,7 @@ from extauthz.core.events import Cause
 from extauthz.emitter import EmitterOptions
 from extauthz.emitter.entries import Gap, Line
 from extauthz.emitter.journal import Journal, to_record
+from extauthz.emitter.mark import BLOCK
 from extauthz.emitter.recovery import Takeover, missing, take_over
 
 
@@ -231,3 +232,26 @@ def test_spool_at_its_bound_takes_the_journal(tmp_path: Path) -> None:
     again = take_over(options, time.time, lambda: str(uuid_utils.uuid7()))
     OPEN.append(again)
     assert again.recovered == count + 300
+
+
+def test_a_power_cut_is_told_as_an_upper_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark on the disk is older than the calls that were answered: none of them is left out."""
+    first = begin(tmp_path)
+    for _ in range(10):
+        first.mark.take()
+    first.mark.sync()
+    page = (tmp_path / "mark").read_bytes()  # what the kernel had written
+    for _ in range(500):
+        first.mark.take()
+    first.spool.close()
+    (tmp_path / "mark").write_bytes(page)
+    (tmp_path / "boot").write_text("11111111-2222-4333-8444-555555555555")
+    monkeypatch.setattr("extauthz.emitter.mark._BOOT", tmp_path / "boot")
+    second = begin(tmp_path)
+    [gap] = second.gaps
+    assert (gap.first, gap.last, gap.cause) == (1, BLOCK, Cause.CRASH)
+    assert gap.last >= 510
+    assert second.previous
+    assert second.previous.next_sequence == BLOCK + 1
