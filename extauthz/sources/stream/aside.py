@@ -20,6 +20,7 @@ from extauthz.core.errors import Invalid
 from extauthz.core.incremental import IncrementalPolicy, rest_of, subjects_of
 from extauthz.core.policy import Policy, SubjectKey
 from extauthz.sources.aside import (
+    COMPILE_SECONDS,
     STEP,
     begin,
     compiler,
@@ -104,14 +105,21 @@ async def take_aside(raw: bytes, wanted: Wanted) -> Taken:
         Invalid: likewise, or that process died.
     """
     argument = msgspec.json.encode(wanted).decode()
-    async with compiler(__name__, raw, argument) as stream:
-        fault, unkept, policy, rest = await receive(stream)
-        if fault:
-            raise Invalid(*fault)
-        grants = await receive_all(stream)
-        sessions = await receive_all(stream)
-        digests = await receive_all(stream)
-        joined = await receive(stream)
+    try:
+        async with (
+            asyncio.timeout(COMPILE_SECONDS),
+            compiler(__name__, raw, argument) as stream,
+        ):
+            fault, unkept, policy, rest = await receive(stream)
+            if fault:
+                raise Invalid(*fault)
+            grants = await receive_all(stream)
+            sessions = await receive_all(stream)
+            digests = await receive_all(stream)
+            joined = await receive(stream)
+    except TimeoutError:
+        problem = f"was not compiled within `{COMPILE_SECONDS:g}` seconds"
+        raise Invalid("$", problem, "give the decision point more processor time") from None
     policy = replace(policy, grants=grants, sessions=sessions)
     return Taken(IncrementalPolicy(policy, rest, digests, joined, await _subjects(policy)), unkept)
 
