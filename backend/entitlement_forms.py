@@ -5,7 +5,7 @@ import msgspec
 from backend.decision_forms import AskedServer, Levels, Ref, WouldBe
 from extauthz.core.decision import ObjectRef
 from extauthz.core.entitlements import Caller, ToolCall, WhatCan, WhoCan
-from extauthz.core.model import MCPAccessGrant, ToolRule
+from extauthz.core.model import MCPAccessGrant
 from extauthz.core.policy import LEVELS, UNDECLARED, Policy, SubjectKey
 from extauthz.core.rulelines import write_rule
 from extauthz.core.rulings import Ruling
@@ -263,7 +263,7 @@ def unused_entry(found: Unused, created_at: str) -> UnusedEntry:
         grant=Ref(grant.namespace, grant.name),
         server=Ref(grant.server.namespace, grant.server.name),
         subject=_subject(grant),
-        rule=_rule(found.rule),
+        rule=write_rule(found.rule) if found.rule else "",
         state=found.state,
         force=found.force,
         denied=use.denied,
@@ -291,10 +291,6 @@ def _tool(policy: Policy, call: ToolCall) -> ListedTool:
 def _subject(grant: MCPAccessGrant) -> NamedCaller:
     subject = grant.subject
     return NamedCaller(subject.human_id, subject.agent_id, subject.team_id)
-
-
-def _rule(rule: ToolRule | None) -> str:
-    return write_rule(rule) if rule else ""
 
 
 def _ref(found: ObjectRef | None) -> Ref | None:
