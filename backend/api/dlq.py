@@ -3,6 +3,7 @@
 import base64
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -109,43 +110,59 @@ LETTER_ID: Final = Parameter(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is answered about dead letters.
+
+    Args:
+        letters: None where this process was told of no event log.
+    """
+
+    letters: DeadLetters | None
+
+    def known(self) -> DeadLetters:
+        """Raises: NotFound: this process was told of no event log."""
+        if self.letters is None:
+            mend = "set EVENT_LOG_URL or KAFKA_BROKERS where it runs"
+            raise NotFound(f"this api knows of no event log; {mend}")
+        return self.letters
+
+    def listed(self, call: Call[None]) -> Response:
+        """A page of them, the oldest first."""
+        limit = call.given[LIMIT]
+        found = self.known().oldest(limit + 1, call.given[AFTER])
+        page = [summary(each) for each in found[:limit]]
+        return json_response(DeadLetterList(page, page[-1].id if len(found) > limit else ""))
+
+    def shown(self, call: Call[None]) -> Response:
+        """One, whole."""
+        return json_response(DeadLetterAnswer(whole(self.known().at(call.given[LETTER_ID]))))
+
+    def retried(self, call: Call[None]) -> Response:
+        """Append its record again."""
+        self.known().retry(call.given[LETTER_ID])
+        return _done("sent again", call)
+
+    def dropped(self, call: Call[None]) -> Response:
+        """Remove it for good."""
+        self.known().drop(call.given[LETTER_ID])
+        return _done("dropped", call)
+
+
 def dlq_group(letters: DeadLetters | None) -> Group:
     """Reading needs the scope `read`, changing `operate`, both for all namespaces.
 
     Args:
         letters: None where this process was told of no event log.
     """
-
-    def known() -> DeadLetters:
-        if letters is None:
-            mend = "set EVENT_LOG_URL or KAFKA_BROKERS where it runs"
-            raise NotFound(f"this api knows of no event log; {mend}")
-        return letters
-
-    def listed(call: Call[None]) -> Response:
-        limit = call.given[LIMIT]
-        found = known().oldest(limit + 1, call.given[AFTER])
-        page = [summary(each) for each in found[:limit]]
-        return json_response(DeadLetterList(page, page[-1].id if len(found) > limit else ""))
-
-    def shown(call: Call[None]) -> Response:
-        return json_response(DeadLetterAnswer(whole(known().at(call.given[LETTER_ID]))))
-
-    def retried(call: Call[None]) -> Response:
-        known().retry(call.given[LETTER_ID])
-        return _done("sent again", call)
-
-    def dropped(call: Call[None]) -> Response:
-        known().drop(call.given[LETTER_ID])
-        return _done("dropped", call)
-
+    served = Served(letters)
     one = "/dlq/<letter_id>"
     return Group(
         "dlq",
         [
             get(
                 "/dlq",
-                listed,
+                served.listed,
                 "Dead letters, the oldest first.",
                 Answer(DeadLetterList),
                 LIMIT,
@@ -155,15 +172,15 @@ def dlq_group(letters: DeadLetters | None) -> Group:
             ),
             get(
                 one,
-                shown,
+                served.shown,
                 "One dead letter, whole.",
                 Answer(DeadLetterAnswer),
                 LETTER_ID,
                 needs=READ_EVERYWHERE,
                 problems=MISSING,
             ),
-            _change("POST", f"{one}/retry", retried, "Send it again."),
-            _change("DELETE", one, dropped, "Drop it for good."),
+            _change("POST", f"{one}/retry", served.retried, "Send it again."),
+            _change("DELETE", one, served.dropped, "Drop it for good."),
         ],
     )
 
