@@ -121,16 +121,20 @@ def test_who_can_do_what_is_worked_out(
     assert "which an api has; name one with --api" in refused(access("unused"))
 
 
-def test_where_a_cluster_is_named(access: Access, cluster: KubeCluster, tmp_path: Path) -> None:
+def test_where_a_cluster_is_named(
+    access: Access, cluster: KubeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By option, by KUBECONFIG where it is asked for or nothing else is named; one place alone."""
     listed, kubeconfig = ["access", "grant", "list"], str(cluster.kubeconfig)
     environ = {"KUBECONFIG": kubeconfig}
     for words in (["--use-kube"], ["--context", "tests"]):
         for command in (listed, ["access", "session", "list"]):
             assert "demo" in done(CliRunner(env=environ).invoke(mcp_runtime, [*command, *words]))
-    fallen_back = CliRunner(env=environ).invoke(mcp_runtime, listed)
-    if fallen_back.exit_code == 0:  # where no `sentinel up` runs in this folder
-        assert "using the cluster of KUBECONFIG" in fallen_back.stderr
+    monkeypatch.chdir(tmp_path)  # where no `sentinel up` runs
+    fallen_back = run(*listed, KUBECONFIG=kubeconfig)
+    assert "demo" in done(fallen_back)
+    assert "using the cluster of KUBECONFIG" in fallen_back.stderr
+    assert "--kubeconfig" in refused(run(*listed, KUBECONFIG=""), 3)
     named = run(*listed, "--access", str(tmp_path), KUBECONFIG=kubeconfig)
     assert rows(named)[1:] == []
     both = run(*listed, "--access", str(tmp_path), "--kubeconfig", kubeconfig)
