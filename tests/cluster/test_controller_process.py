@@ -145,7 +145,8 @@ async def test_a_revocation_reaches_the_sidecar(
             done = cluster.kubectl("apply", "--filename", "-", text=made)
             assert done.returncode == 0, done.stderr
             await world.decides(ALLOWED)
-            served.replace(served.get(_grant(namespace)) | _grant_disabled(served, namespace))
+            patch = ("--type=merge", "--patch", '{"spec": {"disabled": true}}')
+            cluster.kubectl("patch", "mcpg", "reader", "--namespace", namespace, *patch)
             await world.decides("deny grant_disabled")
             cluster.kubectl("delete", "mcpg", "reader", "--namespace", namespace)
             await world.decides(DENIED)
@@ -210,11 +211,6 @@ async def test_an_api_server_that_is_away(tmp_path: Path) -> None:
                 eventually(process.is_ready, "it follows again")
                 cluster.kubectl("delete", "mcpg", "reader", "--namespace", namespace)
                 await world.decides(DENIED)
-
-
-def _grant_disabled(served: Served, namespace: str) -> dict[str, Any]:
-    spec = served.get(_grant(namespace))["spec"]
-    return {"spec": spec | {"disabled": True}}
 
 
 def _of(process: Process, namespace: str) -> list[dict[str, Any]]:
