@@ -48,6 +48,12 @@ def findings(
     yield from foreign(item, server)
     if isinstance(item, MCPAccessGrant):
         yield from _grant(item, server)
+    elif item.revoked and not server.session.required:
+        yield Finding(
+            "spec.revoked",
+            f"stops only calls that name the session: `{item.server}` requires none",
+            "disable the subject's grants, or set the server's session.required",
+        )
 
 
 def unknown_server(item: Binding, servers: Mapping[ObjectRef, MCPServer]) -> Finding:

@@ -1,10 +1,10 @@
 """What is hardly meant so; the command line's tests show each sentence."""
 
-from objects import grant, server
+from objects import grant, server, session
 
 from extauthz.core.decision import ObjectRef
 from extauthz.core.findings import findings
-from extauthz.core.model import MCPAccessGrant, MCPServer
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.resources import parse_object
 
 NOW = 1_780_000_000.0
@@ -27,6 +27,19 @@ def test_what_has_no_effect_is_found() -> None:
     assert found({"serverRef": {"name": "else"}}) == ["spec.serverRef"]
     assert found({"expiresAt": "2020-01-01T00:00:00Z"}) == ["spec.expiresAt"]
     assert found({}) == []
+
+
+def test_a_revoked_session_that_nobody_has_to_name() -> None:
+    """Who leaves the header out calls on; a server that requires sessions needs no warning."""
+    item = parse_object(session(revoked=True))
+    told = []
+    for is_required in (False, True):
+        made = parse_object(server(session={"required": is_required}))
+        assert isinstance(item, MCPAgentSession)
+        assert isinstance(made, MCPServer)
+        servers = {ObjectRef(made.namespace, made.name): made}
+        told.append([each.field for each in findings(item, servers, NOW)])
+    assert told == [["spec.revoked"], []]
 
 
 def test_servers_that_are_elsewhere_are_not_missed() -> None:
