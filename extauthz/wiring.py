@@ -142,7 +142,8 @@ class DecisionPoint:
         if isinstance(source, StreamSource):
             await source.follow(stop)
         else:
-            await keep_looking(source, stop, self._settings.policy_poll_seconds)
+            most = self._settings.policy_poll_seconds
+            await keep_looking(source, stop, lambda: self.policies.poll_seconds(most))
 
     async def _tail_undecided(self, options: EmitterOptions, calls: OpenCalls) -> None:
         settings = self._settings

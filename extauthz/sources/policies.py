@@ -13,6 +13,9 @@ from extauthz.core.policy import Policy
 _log = logging.getLogger(__name__)
 
 
+_LEAST_POLL_SECONDS = 0.1  # for `0s`
+
+
 class Reload(StrEnum):
     """What became of a change in the source; the `result` of policy_reloads_total."""
 
@@ -39,6 +42,11 @@ class Policies:
     def is_ready(self) -> bool:
         """Whether a valid policy runs."""
         return self.current.policy is not None
+
+    def poll_seconds(self, most: float) -> float:
+        """Often enough that a policy which may not grow old is confirmed before it has."""
+        policy = self.current.policy
+        return min(most, max(policy.max_staleness / 3, _LEAST_POLL_SECONDS)) if policy else most
 
     def run(self, policy: Policy, *, confirmed_at: float, now: float) -> None:
         """Let `policy` decide from here on; one with the running revision only confirms it."""

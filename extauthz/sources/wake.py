@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol
@@ -31,8 +32,10 @@ class Watched(Protocol):
         """Bring the policy up to date. Never raises for what files hold."""
 
 
-async def keep_looking(source: Watched, stop: asyncio.Event, poll_seconds: float) -> None:
-    """Look at each change and at least every `poll_seconds`, until `stop` is set.
+async def keep_looking(
+    source: Watched, stop: asyncio.Event, poll_seconds: Callable[[], float]
+) -> None:
+    """Look at each change and at least every `poll_seconds()`, until `stop` is set.
 
     The poll is for what no notice reaches: network file systems, links that were swapped.
     """
@@ -45,27 +48,32 @@ async def keep_looking(source: Watched, stop: asyncio.Event, poll_seconds: float
             if can_watch:
                 _log.warning("files are polled, not watched", extra={"error": str(error)})
             can_watch = False
-            await _sleep(stop, poll_seconds)
+            await _sleep(stop, poll_seconds())
             await source.look()
 
 
-async def _watch(source: Watched, stop: asyncio.Event, poll_seconds: float) -> None:
-    """Until `stop`, or until the folders are others than those that are watched."""
+async def _watch(source: Watched, stop: asyncio.Event, poll_seconds: Callable[[], float]) -> None:
+    """Until `stop`, or until the folders or the time between two looks are others."""
+    seconds = poll_seconds()
     armed = {folder: _identity(folder) for folder in source.folders()}
     changes = awatch(
         *armed,
         watch_filter=None,
         debounce=200,
         step=20,
-        rust_timeout=int(poll_seconds * 1000),
+        rust_timeout=int(seconds * 1000),
         yield_on_timeout=True,
         stop_event=stop,
         recursive=source.recursive,
     )
     await source.look()  # for what changed before the watch stood
+    if poll_seconds() != seconds:
+        return
     async for _ in changes:
         await source.look()
         if armed != {folder: _identity(folder) for folder in source.folders()}:
+            return
+        if poll_seconds() != seconds:
             return
 
 

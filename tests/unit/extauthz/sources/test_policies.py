@@ -49,3 +49,14 @@ def test_swap() -> None:
     policies.run(compile_document({"server": {"name": "other"}}), confirmed_at=3.0, now=3.0)
     assert policies.current.facts.server == "other"
     assert policies.reloads == {Reload.SUCCESS: 2, Reload.FAILURE: 0, Reload.UNCHANGED: 1}
+
+
+@pytest.mark.parametrize(("stale", "seconds"), [("", 5.0), ("1h", 5.0), ("6s", 2.0), ("1s", 1 / 3)])
+def test_the_poll_confirms_before_the_policy_is_stale(stale: str, seconds: float) -> None:
+    """Three times over, else a good policy would be stale between two polls; no busy loop."""
+    policies = Policies(PolicyFacts())
+    assert policies.poll_seconds(5.0) == 5.0
+    limit = {"policy": {"max_staleness": stale}} if stale else {}
+    made = {"server": {"name": "s", "namespace": "n"}, "generated_at": "2026-01-01T00:00:00Z"}
+    policies.run(compile_document(made | limit), confirmed_at=1.0, now=1.0)
+    assert policies.poll_seconds(5.0) == pytest.approx(seconds)

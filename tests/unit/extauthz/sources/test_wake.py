@@ -36,7 +36,7 @@ class Counting:
 @asynccontextmanager
 async def watching(source: Counting, poll_seconds: float) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(keep_looking(source, stop, poll_seconds))
+    task = asyncio.create_task(keep_looking(source, stop, lambda: poll_seconds))
     try:
         yield
     finally:
@@ -77,3 +77,13 @@ async def test_poll(tmp_path: Path) -> None:
         await source.wait_for(lambda: source.looks >= 2)
         folder.mkdir()
         await source.wait_for(lambda: source.looks >= 5)
+
+
+async def test_the_poll_follows_the_policy(tmp_path: Path) -> None:
+    """A policy that may not grow old is confirmed often, as soon as it is there."""
+    source, stop = Counting(tmp_path, recursive=True), asyncio.Event()
+    task = asyncio.create_task(keep_looking(source, stop, lambda: 0.05 if source.looks else LONG))
+    await source.wait_for(lambda: source.looks >= 4)
+    stop.set()
+    async with asyncio.timeout(10):
+        await task
