@@ -16,7 +16,7 @@ class PolicyFollower:
 
     Args:
         port: of a controller on this machine.
-        authority: PEM of who signed its certificate.
+        authority: PEM of who signed its certificate; empty where it has none.
 
     Attributes:
         document: what runs; empty before there is one.
@@ -27,8 +27,12 @@ class PolicyFollower:
 
     def __init__(self, port: int, authority: bytes, *, token: str = "") -> None:
         self._token = token
-        credentials = grpc.ssl_channel_credentials(authority)
-        self._channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
+        address, credentials = f"127.0.0.1:{port}", grpc.ssl_channel_credentials(authority or None)
+        self._channel = (
+            grpc.aio.secure_channel(address, credentials)
+            if authority
+            else grpc.aio.insecure_channel(address)
+        )
         self._head: dict[str, Any] = {}
         self._parts: dict[str, dict[tuple[str, str], Any]] = {"grants": {}, "sessions": {}}
         self.document: dict[str, Any] = {}
@@ -48,7 +52,7 @@ class PolicyFollower:
             if not update.complete:
                 continue
             self.updates.append((update.revision, update.base_revision))
-            if not self.refuses:
+            if not self.refuses and update.base_revision != update.revision:
                 self.document = self._head | {k: [*p.values()] for k, p in self._parts.items()}
                 self.revision = compile_document(self.document).facts.revision
             answer = wire.Acknowledgement(
