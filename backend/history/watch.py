@@ -18,6 +18,7 @@ from backend.history.differences import differences
 from backend.history.folder import Folder, Reading
 from backend.history.ledger import Ledger
 from backend.history.records import message_of, told
+from backend.history.turn import Turn
 from backend.ports.event_log import EventLog
 from backend.ports.event_store import EventStore
 from extauthz.core.errors import Invalid, SentinelError
@@ -60,19 +61,27 @@ class DirectoryWatch:
     ) -> None:
         self._folder, self._open_log, self._store = Folder(folder), open_log, store
         self._clock, self._new_id, self._retention = clock, new_id, retention
-        self._ledger = ledger
+        self._ledger, self._turn = ledger, Turn(folder)
         self._compared_at = -COMPARE_SECONDS
         self._fault = ""
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         ready()
-        await self.look()
-        while not stop.is_set():
-            try:
-                await self._watch(stop)
-            except OSError:  # the folder is away, or the kernel's watches are used up
-                await _sleep(stop)
-                await self.look()
+        try:
+            await self._look_in_turn()
+            while not stop.is_set():
+                try:
+                    await self._watch(stop)
+                except OSError:  # the folder is away, or the kernel's watches are used up
+                    await _sleep(stop)
+                    await self._look_in_turn()
+        finally:
+            self._turn.end()
+
+    async def _look_in_turn(self) -> None:
+        """Several processes on one directory would each record every edit."""
+        if self._turn.is_ours():
+            await self.look()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         async for _ in awatch(
@@ -84,7 +93,7 @@ class DirectoryWatch:
             yield_on_timeout=True,
             stop_event=stop,
         ):
-            await self.look()
+            await self._look_in_turn()
 
     async def look(self) -> None:
         """Record what changed; where something is away, the next look does."""
