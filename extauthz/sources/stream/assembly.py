@@ -64,6 +64,8 @@ class Assembly:
         Raises:
             Invalid: the update is refused; what else comes of it is passed over.
         """
+        if says_nothing(message):
+            return None
         nonce = message.nonce
         if nonce == self._spent and self._is_refused:
             self._is_refused = not message.complete
@@ -96,6 +98,11 @@ class Assembly:
         if update.bytes > self._max_bytes:
             mend = f"raise {MAX_DOCUMENT} on the sidecar, or grant less to this server"
             raise Invalid("$", f"the update is larger than `{self._max_bytes}` bytes", mend)
+
+
+def says_nothing(message: PolicyUpdate) -> bool:
+    """Whether the controller says only that it is there."""
+    return not message.ByteSize()
 
 
 def _parts(message: PolicyUpdate) -> int:

@@ -12,6 +12,7 @@ import stamina
 from extauthz.core.manifests import Fault
 from extauthz.core.times import format_instant
 from extauthz.sources.policies import Policies
+from extauthz.sources.stream.assembly import says_nothing
 from extauthz.sources.stream.counts import Counts, StreamCollector
 from extauthz.sources.stream.failures import Away, Ended, ended, never_whole, stumbled
 from extauthz.sources.stream.intake import Intake
@@ -161,6 +162,8 @@ class StreamSource:
             seconds = options.silence_seconds
             if not self.connected:
                 await self._connect(stream)
+            if says_nothing(message):
+                intake.run_kept()  # nothing newer can be had
             if answer is None:
                 continue
             if answer.error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from protos.gen.policy_stream_pb2 import PolicyUpdate
 from tests.tools.ports import free_port
 from tests.tools.scripted_controller import (
     Publisher,
@@ -78,6 +79,24 @@ async def test_restart_with_a_controller(tmp_path: Path) -> None:
         assert world.decide() == "deny policy_unavailable"
         asked.set()
         await world.decides(DENIED)
+
+
+async def test_restart_with_a_controller_that_cannot_confirm(tmp_path: Path) -> None:
+    """What was kept goes on, as old as it is, where the controller says only that it is there."""
+    now = 1_800_000_000.0
+    await follow(tmp_path, OPEN, clock=lambda: now)
+
+    async def script(session: Session) -> None:
+        await session.send(PolicyUpdate())
+        await session.hold()
+
+    async with (
+        ScriptedController(script) as controller,
+        World(controller.port, tmp_path, clock=lambda: now + 60).running() as world,
+    ):
+        await world.decides(ALLOWED)
+        assert (world.source.connected, world.faults) == (True, "")
+        assert world.policies.current.confirmed_at == now
 
 
 async def test_restart_with_a_broken_controller(tmp_path: Path) -> None:
