@@ -3,9 +3,10 @@
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from backend.adapters.kubernetes_calls import ApiCalls, Raw
+from backend.adapters.kubernetes_objects import condition_raw, lease_of, standing_of
 from backend.ports.control_plane import (
     Caller,
     Condition,
@@ -18,11 +19,8 @@ from backend.ports.control_plane import (
     Secret,
     Standing,
 )
-from extauthz.core.accounts import named
-from extauthz.core.errors import Invalid, NotFound
-from extauthz.core.governance import Key
+from extauthz.core.errors import NotFound
 from extauthz.core.model import API_VERSION
-from extauthz.core.resources import parse_object
 
 MANAGER: Final = "mcp-sentinel-controller"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -62,7 +60,7 @@ class KubernetesControl:
         query = {"limit": str(_PAGE)}
         while True:
             page = await self._calls.ask("GET", _objects(kind), query=query)
-            items += [_standing(kind, raw) for raw in page["items"]]
+            items += [standing_of(kind, raw) for raw in page["items"]]
             following = page["metadata"].get("continue")
             if not following:
                 return Listing(items, page["metadata"]["resourceVersion"])
@@ -75,7 +73,7 @@ class KubernetesControl:
             if event["type"] == "BOOKMARK":
                 yield Observed(version)
                 continue
-            standing = _standing(kind, raw)
+            standing = standing_of(kind, raw)
             is_gone = event["type"] == "DELETED"
             yield Observed(version, standing.key, None if is_gone else standing)
 
@@ -83,7 +81,7 @@ class KubernetesControl:
         self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
     ) -> None:
         key = standing.key
-        status: Raw = {"conditions": [_condition_raw(each) for each in conditions]}
+        status: Raw = {"conditions": [condition_raw(each) for each in conditions]}
         if policy is not None:
             status["policy"] = {
                 "revision": policy.revision,
@@ -124,7 +122,7 @@ class KubernetesControl:
 
     async def lease(self) -> Lease | None:
         try:
-            return _read_lease(await self._calls.ask("GET", self._lease))
+            return lease_of(await self._calls.ask("GET", self._lease))
         except NotFound:
             return None
 
@@ -144,14 +142,14 @@ class KubernetesControl:
             "spec": spec,
         }
         if lease.version:
-            return _read_lease(await self._calls.ask("PUT", self._lease, body))
-        return _read_lease(await self._calls.ask("POST", self._leases, body))
+            return lease_of(await self._calls.ask("PUT", self._lease, body))
+        return lease_of(await self._calls.ask("POST", self._leases, body))
 
     async def lease_changes(self) -> AsyncGenerator[Lease, None]:
         chosen = {"fieldSelector": f"metadata.name={LEASE}"}
         async for event in self._calls.watch(self._leases, chosen):
             if event["type"] != "BOOKMARK":
-                yield _read_lease(event["object"])
+                yield lease_of(event["object"])
 
     async def note(self, note: Note) -> None:
         about, now = note.about, self._now()
@@ -240,76 +238,3 @@ def _objects(kind: str, namespace: str = "") -> str:
 
 def _config_maps(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps"
-
-
-def _standing(kind: str, raw: Raw) -> Standing:
-    meta, status = raw["metadata"], raw.get("status") or {}
-    resource, fault = None, ""
-    try:
-        whole = {"apiVersion": API_VERSION, "kind": kind, "metadata": meta}
-        resource = parse_object(whole | {"spec": raw.get("spec") or {}})
-    except Invalid as error:
-        fault = str(error)
-    return Standing(
-        key=Key(kind, meta["namespace"], meta["name"]),
-        uid=meta["uid"],
-        generation=meta.get("generation", 0),
-        resource=resource,
-        fault=fault,
-        conditions=tuple(map(_condition, status.get("conditions") or ())),
-        policy=_policy(status.get("policy")),
-        writer=_writer(meta),
-        accounts=named(meta.get("annotations") or {}),
-    )
-
-
-def _writer(meta: Raw) -> str:
-    """Who wrote the spec last."""
-    specs = [
-        each
-        for each in meta.get("managedFields") or ()
-        if not each.get("subresource") and "f:spec" in (each.get("fieldsV1") or {})
-    ]
-    last = max(specs, key=lambda each: str(each.get("time") or ""), default=None)
-    return str(last.get("manager") or "") if last else ""
-
-
-def _condition(raw: Raw) -> Condition:
-    return Condition(
-        type=str(raw.get("type") or ""),
-        status=str(raw.get("status") or ""),
-        reason=str(raw.get("reason") or ""),
-        message=str(raw.get("message") or ""),
-        generation=int(raw.get("observedGeneration") or 0),
-        since=str(raw.get("lastTransitionTime") or ""),
-    )
-
-
-def _condition_raw(condition: Condition) -> Raw:
-    return {
-        "type": condition.type,
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "observedGeneration": condition.generation,
-        "lastTransitionTime": condition.since,
-    }
-
-
-def _policy(raw: Any) -> PolicyStatus | None:
-    if not isinstance(raw, dict) or not raw.get("revision"):
-        return None
-    connected, enforcing = (int(raw.get(name) or 0) for name in ("connected", "enforcing"))
-    return PolicyStatus(str(raw["revision"]), connected, enforcing)
-
-
-def _read_lease(raw: Raw) -> Lease:
-    spec = raw.get("spec") or {}
-    return Lease(
-        holder=str(spec.get("holderIdentity") or ""),
-        seconds=int(spec.get("leaseDurationSeconds") or 0),
-        acquired_at=str(spec.get("acquireTime") or ""),
-        renewed_at=str(spec.get("renewTime") or ""),
-        transitions=int(spec.get("leaseTransitions") or 0),
-        version=str(raw["metadata"]["resourceVersion"]),
-    )

@@ -78,38 +78,11 @@ class Controller:
         self._records = Records(record, keep_seconds=4 * options.lease_seconds, monotonic=monotonic)
         self._hub, governed = Hub(self._told), Governed(options.cluster)
         self._enforcement = Enforcement(self._hub)
-        self._reconciler = Reconciler(
-            governed,
-            self._hub,
-            self._enforcement,
-            report=self._report,
-            gone=lambda server: self._stream.end(server),  # noqa: PLW0108 - made below
-            recorded=self._changed_by,
-            metrics=metrics,
-            clock=clock,
-        )
-        self._config_maps = ConfigMaps(
-            control,
-            self._hub,
-            standing=lambda server: self._reconciler.standings.get(_key(server)),
-            told=lambda server: self._report([_key(server)]),
-            authority=lambda: self.server.authority,
-        )
-        self._reports = Reports(
-            control,
-            governed,
-            self._hub,
-            self._enforcement,
-            self._config_maps,
-            standing=self._reconciler.standings.get,
-            clock=clock,
-        )
-        self._watches = [
-            KindWatch(
-                control, kind, listed=self._reconciler.listed, changed=self._reconciler.changed
-            )
-            for kind in KINDS
-        ]
+        self._reconciler = self._new_reconciler(governed, clock)
+        self._config_maps = self._new_config_maps(control)
+        self._reports = self._new_reports(control, governed, clock)
+        listed, changed = self._reconciler.listed, self._reconciler.changed
+        self._watches = [KindWatch(control, kind, listed=listed, changed=changed) for kind in KINDS]
         self._election = Election(
             control,
             options.name,
@@ -117,28 +90,18 @@ class Controller:
             changed=self._leadership_changed,
             monotonic=monotonic,
         )
-        self._stream = PolicyStream(
-            self._hub,
-            Callers(
-                control,
-                self._reconciler.accounts,
-                remember_seconds=options.token_seconds,
-                monotonic=monotonic,
-            ),
-            fault=self.fault,
-            is_sure=self._is_sure,
-            staleness=self._reconciler.staleness,
-            metrics=metrics,
-            name=options.name,
+        gate = Callers(
+            control,
+            self._reconciler.accounts,
+            remember_seconds=options.token_seconds,
+            monotonic=monotonic,
         )
+        self._stream = self._new_stream(gate, options.name)
         self.server = StreamServer(self._stream, certificates, options.host, options.port)
         self._writers: list[asyncio.Task[None]] = []
         self._failed = asyncio.Event()  # a writer has ended, which none should
         self._failure: BaseException | None = None
-        metrics.sidecars.set_function(lambda: len(list(self._hub.all_followers())))
-        metrics.behind.set_function(
-            lambda: sum(not each.is_current for each in self._hub.all_followers())
-        )
+        self._count_followers()
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         leaving, self._failed = asyncio.Event(), asyncio.Event()
@@ -178,6 +141,56 @@ class Controller:
         """Raises: Retryable: the API server cannot be followed."""
         if not self._reconciler.is_synced or not all(each.is_live for each in self._watches):
             raise Retryable("the custom resources cannot be followed; look at the log")
+
+    def _new_reconciler(self, governed: Governed, clock: Callable[[], float]) -> Reconciler:
+        return Reconciler(
+            governed,
+            self._hub,
+            self._enforcement,
+            report=self._report,
+            gone=lambda server: self._stream.end(server),  # noqa: PLW0108 - made later
+            recorded=self._changed_by,
+            metrics=self._metrics,
+            clock=clock,
+        )
+
+    def _new_config_maps(self, control: ControlPlane) -> ConfigMaps:
+        return ConfigMaps(
+            control,
+            self._hub,
+            standing=lambda server: self._reconciler.standings.get(_key(server)),
+            told=lambda server: self._report([_key(server)]),
+            authority=lambda: self.server.authority,
+        )
+
+    def _new_reports(
+        self, control: ControlPlane, governed: Governed, clock: Callable[[], float]
+    ) -> Reports:
+        return Reports(
+            control,
+            governed,
+            self._hub,
+            self._enforcement,
+            self._config_maps,
+            standing=self._reconciler.standings.get,
+            clock=clock,
+        )
+
+    def _new_stream(self, gate: Callers, name: str) -> PolicyStream:
+        return PolicyStream(
+            self._hub,
+            gate,
+            fault=self.fault,
+            is_sure=self._is_sure,
+            staleness=self._reconciler.staleness,
+            metrics=self._metrics,
+            name=name,
+        )
+
+    def _count_followers(self) -> None:
+        followers = self._hub.all_followers
+        self._metrics.sidecars.set_function(lambda: len(list(followers())))
+        self._metrics.behind.set_function(lambda: sum(not each.is_current for each in followers()))
 
     def _is_sure(self) -> bool:
         leads = self._election.standing is Leadership.LEADS
