@@ -8,7 +8,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 from kubernetes.aio import client, config
-from kubernetes.config import KUBE_CONFIG_DEFAULT_LOCATION, ConfigException
+from kubernetes.aio.config import ConfigException
+from kubernetes.config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from backend.ports.control_plane import Expired
 from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
