@@ -102,7 +102,7 @@ class Follower:
             self._on_its_way = None
         else:
             self._confirming = None
-        self.holds, self.error = revision, error[:MOST_ERROR]
+        self.holds, self.error = revision, error
         if not error and revision == sent.update.revision:
             self._serial, self._needs_full, self._refused = sent.serial, False, ""
         else:

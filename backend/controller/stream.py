@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 
-from backend.controller.hub import Follower, Hub, Sent
+from backend.controller.hub import MOST_ERROR, Follower, Hub, Sent
 from backend.controller.messages import messages
 from backend.metrics import ControllerMetrics
 from extauthz.core.decision import ObjectRef
@@ -122,7 +122,8 @@ class PolicyStream:
         context: Context,
     ) -> None:
         wake = asyncio.Event()
-        follower = self._hub.follow(server, asked.gateway[:_MOST_NAME], asked.revision, wake.set)
+        gateway = _shown(asked.gateway[:_MOST_NAME])
+        follower = self._hub.follow(server, gateway, asked.revision, wake.set)
         if follower is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no MCPServer `{server}`")
         if not self._may_tell(follower):
@@ -155,7 +156,8 @@ class PolicyStream:
         async for request in requests:
             answer = request.acknowledgement
             before = follower.error
-            self._hub.answered(follower, answer.nonce, answer.revision, answer.error)
+            error = _shown(answer.error[:MOST_ERROR])
+            self._hub.answered(follower, answer.nonce, answer.revision, error)
             if follower.error and follower.error != before:
                 self._metrics.refused.inc()
                 _log.warning(
@@ -195,3 +197,8 @@ class PolicyStream:
         staleness = self._staleness(server)
         most = parse_duration(staleness, "maxStaleness") / 3 if staleness else CONFIRM_SECONDS
         return max(0.1, min(CONFIRM_SECONDS, most))
+
+
+def _shown(text: str) -> str:
+    """What a sidecar says ends in logs, and in statuses that terminals show."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)

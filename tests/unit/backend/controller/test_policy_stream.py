@@ -172,3 +172,18 @@ async def test_a_replica_that_stops_leading_ends_its_streams(world: World) -> No
         await task
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await follower.close()
+
+
+async def test_a_sidecars_words_are_bounded(world: World) -> None:
+    """Why it refuses an update is kept without what would move a terminal, and not for ever."""
+    follower = PolicyFollower(world.port, b"")
+    follower.refuses = "\x1b[2Jno room" + "!" * 10_000
+    task = asyncio.create_task(follower.follow("ns", "srv"))
+    await soon(lambda: any(each.error for each in world.hub.followers(SERVER)))
+    [kept] = world.hub.followers(SERVER)
+    assert kept.error.startswith("\ufffd[2Jno room!")
+    assert len(kept.error) == 500
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await follower.close()
