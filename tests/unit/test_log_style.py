@@ -15,6 +15,7 @@ OWN = set(vars(logging.makeLogRecord({})))
 # in the message.
 NAMES = {
     "error",  # what went wrong: the error's text, or its type where the text could quote a call
+    "topic",
     "path",  # a file, or the path of a request
     "count",  # how many the message speaks of
     *("sequence", "first", "last", "end", "cause"),  # places in the trail or the log, and gaps

@@ -32,6 +32,7 @@ def described(filled: ClickHouseStore, new_app: NewApp) -> Any:
     return schemathesis.openapi.from_wsgi("/api/openapi.json", new_app(filled), config=CONFIG)
 
 
+@pytest.mark.timeout(3000)  # every route, one after the other
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_what_is_described_is_what_happens(
     described: Any, subtests: pytest.Subtests, mode: GenerationMode
