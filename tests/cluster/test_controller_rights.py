@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -106,8 +105,7 @@ def test_the_process_works(
 ) -> None:
     """As a whole: it leads, and says of a grant that it counts; the API server refuses nothing."""
     cluster.kubectl("delete", "leases", "--all", "--namespace", HOME)
-    acting = SimpleNamespace(kubeconfig=cluster.kubeconfig_of(HOME, SENT))
-    process = Process(acting, HOME, "own-account", tmp_path)  # type: ignore[arg-type]
+    process = Process(cluster.kubeconfig_of(HOME, SENT), HOME, "own-account", tmp_path)
     words = ("get", "mcpg", "g", "--namespace", namespace, "--output", "json")
     document = ("get", "configmap", "srv-gateway-policy", "--namespace", namespace)
     try:
