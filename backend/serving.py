@@ -20,6 +20,7 @@ from extauthz.core.errors import Invalid
 
 CLOSE_SECONDS: Final = 5.0  # for requests that are being answered
 QUIET_SECONDS: Final = 0.2  # for a request on a connection that was just accepted
+QUIET_TURNS: Final = 10  # of the loop in that time, should the whole process stand still in it
 # Of a connection without a whole head of a request: strangers can open many. Clients that
 # never send twice must let go first: those of Go do after 90.
 IDLE_SECONDS: Final = 120.0
@@ -107,7 +108,8 @@ class HttpUnit:
             ready()
             await stop.wait()
             await site.stop()
-            await asyncio.sleep(QUIET_SECONDS)
+            for _ in range(QUIET_TURNS):
+                await asyncio.sleep(QUIET_SECONDS / QUIET_TURNS)
         finally:
             await runner.cleanup()
 

@@ -129,6 +129,7 @@ async def test_a_restart_turns_nobody_away(kind: Any) -> None:
             await units.restart("a")
             while answers < before + 50:
                 await asyncio.sleep(0.01)
+                assert not [each.result() for each in asking if each.done()], "turned away"
     enough.set()
     await asyncio.gather(*asking)
     stop.set()
