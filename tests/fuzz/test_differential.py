@@ -125,8 +125,8 @@ def test_the_check_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
             for selector in (3, 3 | 1 << 3):
                 try:
                     check(SNAPSHOT, build_request(selector, case.body))
-                except UnicodeError:
-                    continue  # half a surrogate pair would not even be answered
+                except (UnicodeError, RecursionError, TypeError):
+                    continue  # half a surrogate pair, and what is too deep, get no answer
                 except AssertionError:
                     caught.add(case.id.partition(".")[0])
     assert {"duplicate-key", "key-case"} <= caught
