@@ -7,6 +7,7 @@ action, in order. README.md lists the actions and the answer's members.
 import asyncio
 import json
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -52,7 +53,8 @@ class Driver:
 
     async def _saw(self, response: httpx2.Response) -> None:
         if response.request.method == "POST":
-            self.http_status = response.status_code
+            if response.status_code != HTTPStatus.ACCEPTED:  # which answers a notification
+                self.http_status = response.status_code
             self.posted.set()
 
     async def _answer(self, client: Client, action: dict[str, Any]) -> dict[str, Any]:

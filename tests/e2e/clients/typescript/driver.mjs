@@ -13,7 +13,8 @@ export async function drive({ connect, callTool }) {
   const seen = { status: null };
   const watchedFetch = async (url, init) => {
     const response = await fetch(url, init);
-    if (init?.method === 'POST') seen.status = response.status;
+    // 202 answers a notification, which may come while a call is asked.
+    if (init?.method === 'POST' && response.status !== 202) seen.status = response.status;
     return response;
   };
   let client;
