@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_left_out(
     (record,) = caplog.records
     told: Any = record
     assert (told.object, told.namespace) == ("bad", namespace)
-    assert "use header or oauth" in told.why
+    assert "use header or oauth" in told.error
     with pytest.raises(NotFound, match=r"is there, but cannot be read: .*mtls"):
         store.get(MCPServer, namespace, "bad")
 

@@ -53,7 +53,8 @@ class Driver:
 
     async def _saw(self, response: httpx2.Response) -> None:
         if response.request.method == "POST":
-            if response.status_code != HTTPStatus.ACCEPTED:  # which answers a notification
+            # 202 answers a notification: one from before may come after the answer to a call.
+            if self.http_status is None or response.status_code != HTTPStatus.ACCEPTED:
                 self.http_status = response.status_code
             self.posted.set()
 

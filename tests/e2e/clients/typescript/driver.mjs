@@ -13,8 +13,9 @@ export async function drive({ connect, callTool }) {
   const seen = { status: null };
   const watchedFetch = async (url, init) => {
     const response = await fetch(url, init);
-    // 202 answers a notification, which may come while a call is asked.
-    if (init?.method === 'POST' && response.status !== 202) seen.status = response.status;
+    // 202 answers a notification: one from before may come after the answer to a call.
+    const isLast = response.status !== 202 || seen.status === null;
+    if (init?.method === 'POST' && isLast) seen.status = response.status;
     return response;
   };
   let client;
