@@ -68,7 +68,8 @@ async def survive(
     found = judge(
         read_trail(pipeline.store, without=(gone.event_id,)), pipeline.gateways, run.foreign
     )
-    assert (found.lost, found.explained) == (verdict.lost + 1, verdict.explained)
+    # A gap may tell of more than was answered: the answer may lie in it, the hole cannot.
+    assert found.lost == verdict.lost + 1
     assert any("holes" in problem for problem in found.problems)
 
 
