@@ -29,7 +29,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract cluster e2e chaos-bounded ## run all tests and checks (17 minutes; the first time 15 more)
+test: lint unit contract cluster e2e chaos-bounded ## run all tests and checks (28 minutes; the first time 15 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -37,16 +37,16 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (3 minutes)
+unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (9 minutes)
 	$(BIN)/pytest tests/unit tests/fuzz
 
-contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (3 minutes)
+contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (4 minutes)
 	$(BIN)/pytest tests/contract
 
 cluster: $(VENV)/installed-test build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
 	$(BIN)/pytest tests/cluster
 
-e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (6 minutes)
+e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (9 minutes)
 	$(BIN)/pytest tests/e2e
 	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py \
 		tests/e2e/test_governed_styles.py tests/e2e/test_undecided.py
