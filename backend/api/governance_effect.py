@@ -16,7 +16,7 @@ from extauthz.core.decide import Snapshot
 from extauthz.core.decision import Decision, ObjectRef
 from extauthz.core.errors import Invalid, NotFound
 from extauthz.core.events import EventType
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, Subject
+from extauthz.core.model import Binding, MCPAccessGrant, MCPAgentSession, MCPServer, Subject
 from extauthz.core.policy import Policy
 from extauthz.core.render import render
 from extauthz.core.request import Call, Identity
@@ -27,8 +27,6 @@ MOST_CALLS: Final = 10_000
 PAGE: Final = 1_000
 MOST_SHOWN: Final = 100
 MOST_IDS: Final = 5
-
-Binding = MCPAccessGrant | MCPAgentSession
 
 
 class Decided(msgspec.Struct, frozen=True):

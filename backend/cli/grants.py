@@ -8,13 +8,13 @@ import click
 
 from backend.cli.console import Group, LazyGroup
 from backend.cli.creation import grant_options, new_grant, new_session, session_options
-from backend.cli.objects import GRANT, SESSION, Binding, Kind, Objects, Which
+from backend.cli.objects import GRANT, SESSION, Kind, Objects, Which
 from backend.cli.options import output_option
 from backend.cli.places import objects_options
 from backend.cli.printing import print_done, print_list, print_objects
 from backend.cli.wire import read_file
 from extauthz.core.documents import MAX_FILE_BYTES
-from extauthz.core.model import DEFAULT_NAMESPACE
+from extauthz.core.model import DEFAULT_NAMESPACE, Binding
 
 TOOLS: Final = {
     "who-can": "backend.cli.entitlements:who_can",

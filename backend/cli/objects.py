@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession
+from extauthz.core.model import Binding, MCPAccessGrant, MCPAgentSession
 
 Wire = dict[str, Any]  # mcp-runtime's form of an object, as the api sends it (backend/access_forms)
-Binding = MCPAccessGrant | MCPAgentSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from backend.cli.console import Failure
-from backend.cli.objects import Binding, Done, Kind, Which, Wire
+from backend.cli.objects import Done, Kind, Which, Wire
 from backend.cli.running import Api, Missing, get_json
 from backend.cli.wire import to_wire
+from extauthz.core.model import Binding
 
 ANSWER_SECONDS = 60.0  # a dry run looks through a day of calls
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from backend.cli.objects import Binding, Done, Kind, Which, Wire
+from backend.cli.objects import Done, Kind, Which, Wire
 from backend.cli.wire import to_wire
 from backend.ports.access_store import AccessStore
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Conflict, Invalid, NotFound, SentinelError
 from extauthz.core.findings import findings, foreign, unknown_server
-from extauthz.core.model import MCPServer
+from extauthz.core.model import Binding, MCPServer
 
 Change = Callable[[Any], Any]
 

@@ -7,12 +7,12 @@ import msgspec
 
 from backend.access_forms import grant_form, session_form
 from backend.cli.console import Failure, printable, stderr
-from backend.cli.objects import KINDS, Binding, Kind, Wire
+from backend.cli.objects import KINDS, Kind, Wire
 from backend.ports.access_store import Stored
 from extauthz.core.documents import Document, Unreadable, read_documents
 from extauthz.core.errors import Invalid
 from extauthz.core.manifests import Fault
-from extauthz.core.model import API_VERSION, MCPAccessGrant, MCPServer
+from extauthz.core.model import API_VERSION, Binding, MCPAccessGrant, MCPServer
 from extauthz.core.resources import parse_object
 from extauthz.core.writing import Object, to_object
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from extauthz.core.decision import ObjectRef
 from extauthz.core.fields import nearest
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer, ToolRule, ToolSpec
+from extauthz.core.model import (
+    Binding,
+    MCPAccessGrant,
+    MCPServer,
+    ToolRule,
+    ToolSpec,
+)
 from extauthz.core.policy import LEVELS, RANKS
 from extauthz.core.times import parse_instant
-
-Binding = MCPAccessGrant | MCPAgentSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,4 +149,6 @@ class MCPAgentSession:
     created_at: str
 
 
-Resource = MCPServer | MCPAccessGrant | MCPAgentSession
+# What binds a subject to a server.
+Binding = MCPAccessGrant | MCPAgentSession
+Resource = MCPServer | Binding

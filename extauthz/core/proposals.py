@@ -13,6 +13,7 @@ from extauthz.core.decision import Decision, ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.model import (
     TRUST_LEVELS,
+    Binding,
     MCPAccessGrant,
     MCPAgentSession,
     MCPServer,
@@ -27,8 +28,6 @@ from extauthz.core.resources import check_name
 from extauthz.core.times import format_instant, parse_instant
 
 EXTENSION_SECONDS: Final = 24 * 3600.0  # of what has expired; a person may choose another
-
-Binding = MCPAccessGrant | MCPAgentSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from extauthz.core.compile import compile_document
 from extauthz.core.decision import Decision, ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.evaluate import evaluate
-from extauthz.core.model import API_VERSION, MCPAccessGrant, MCPAgentSession, MCPServer
-from extauthz.core.proposals import Binding, Edit, Situation, proposals
+from extauthz.core.model import API_VERSION, Binding, MCPAccessGrant, MCPAgentSession, MCPServer
+from extauthz.core.proposals import Edit, Situation, proposals
 from extauthz.core.render import belongs, render
 from extauthz.core.request import Call, Identity
 from extauthz.core.times import format_instant

@@ -17,6 +17,7 @@ from extauthz.core.evaluate import weigh_grant
 from extauthz.core.model import (
     API_VERSION,
     SIDE_EFFECTS,
+    Binding,
     MCPAccessGrant,
     MCPAgentSession,
     MCPServer,
@@ -26,8 +27,6 @@ from extauthz.core.reasons import Reason
 from extauthz.core.render import render
 from extauthz.core.resources import parse_object
 from extauthz.core.times import format_instant
-
-Binding = MCPAccessGrant | MCPAgentSession
 
 
 class Standing(IntEnum):
