@@ -7,23 +7,23 @@ broken file keeps its last good objects, and an object that stands twice stays a
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from backend.adapters import directory_file
 from backend.adapters.directory_text import File, checked, edited, key_of, names
 from backend.adapters.yaml_text import new_text
-from backend.ports.access_store import Binding, Edited, R, Stored
+from backend.ports.access_edits import prepare, require_version
+from backend.ports.access_store import AccessStore, Binding, Edited, R, Stored
 from extauthz.core import accessdir, accessreader
 from extauthz.core.accessreader import AccessReader
-from extauthz.core.admission import check_write
 from extauthz.core.canonical import canonical, digest
-from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
+from extauthz.core.errors import Invalid, NotFound, Retryable
 from extauthz.core.governance import Key
 from extauthz.core.manifests import Placed, read_manifest
-from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
-from extauthz.core.times import format_instant
+from extauthz.core.model import MCPAccessGrant, MCPAgentSession
+from extauthz.core.times import format_second
 from extauthz.core.writing import to_object
 
 _MOST_TRIES: Final = 20  # while somebody else keeps saving the file
@@ -40,7 +40,7 @@ class _Facts:
 _Reading = accessreader.Reading[_Facts]
 
 
-class DirectoryStore:
+class DirectoryStore(AccessStore):
     """The custom resources under `folder`, subfolders included.
 
     Args:
@@ -58,15 +58,6 @@ class DirectoryStore:
         self._folder, self._clock, self._pause = folder, clock, pause
         self._reader = AccessReader(folder, keep=_facts, settle_seconds=0)
         self._reading_alone = threading.Lock()
-
-    def servers(self, namespace: str = "") -> Sequence[MCPServer]:
-        return [stored.resource for stored in self.objects(MCPServer, namespace)]
-
-    def grants(self, namespace: str = "") -> Sequence[MCPAccessGrant]:
-        return [stored.resource for stored in self.objects(MCPAccessGrant, namespace)]
-
-    def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]:
-        return [stored.resource for stored in self.objects(MCPAgentSession, namespace)]
 
     def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
         return _of_kind(self._read(), kind, namespace)
@@ -119,32 +110,12 @@ class DirectoryStore:
         except Invalid:  # somebody may be in the middle of saving it
             self._pause(accessdir.SETTLE_SECONDS)
             file, before = self._find(kind, key)
-        if expected and (before is None or before.version != expected):
-            what = "is gone" if before is None else "was changed"
-            problem = f"{key.kind} `{key.namespace}/{key.name}` {what} meanwhile"
-            raise Conflict(f"{problem}; read it again, and decide anew")
+        require_version(key, before, expected)
         old = before.resource if before else None
-        new = self._finished(change(old), old, key)
+        new = prepare(change(old), old, key, self._clock())
         if new == old:
             return Edited(before, before)
-        if new is not None:
-            check_write(old, new)
         return Edited(before, self._write(kind, file, key, old, new, before_write))
-
-    def _finished(self, new: Binding | None, old: Binding | None, key: Key) -> Binding | None:
-        """What is to be written: sessions have a creation time, which nobody changes."""
-        if new is None:
-            return None
-        if (new.namespace, new.name) != key[1:]:
-            problem = f"is not `{key.namespace}/{key.name}`"
-            raise Invalid("metadata.name", problem, "make another object of that name")
-        if isinstance(new, MCPAgentSession):
-            known = old.created_at if isinstance(old, MCPAgentSession) else self._now()
-            return replace(new, created_at=known)
-        return new
-
-    def _now(self) -> str:
-        return format_instant(int(self._clock())).replace(".000", "")
 
     def _find(self, kind: type[Binding], key: Key) -> tuple[File | None, Stored[Binding] | None]:
         """The object, and the file that it stands in.
@@ -210,7 +181,7 @@ class DirectoryStore:
 
     def _new_file(self, new: MCPAccessGrant | MCPAgentSession) -> bytes:
         written = to_object(new)
-        written["metadata"].setdefault("creationTimestamp", self._now())
+        written["metadata"].setdefault("creationTimestamp", format_second(self._clock()))
         return new_text(written).encode()
 
     def _read(self) -> _Reading:

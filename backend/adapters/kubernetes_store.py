@@ -3,12 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from backend.adapters.kubernetes_client import CustomObjects, Raw, named
-from backend.ports.access_store import Binding, Edited, R, Stored
-from extauthz.core.admission import check_write
+from backend.ports.access_edits import prepare, require_version
+from backend.ports.access_store import AccessStore, Binding, Edited, R, Stored
 from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
 from extauthz.core.governance import Key
 from extauthz.core.model import (
@@ -19,7 +18,6 @@ from extauthz.core.model import (
     Resource,
 )
 from extauthz.core.resources import parse_object
-from extauthz.core.times import format_instant
 from extauthz.core.writing import merge_patch, to_object
 
 _PLURALS: Final[dict[type[Resource], str]] = {
@@ -32,7 +30,7 @@ _MOST_TRIES: Final = 50  # while somebody else keeps writing the object
 _log = logging.getLogger(__name__)
 
 
-class KubernetesStore:
+class KubernetesStore(AccessStore):
     """The custom resources of a cluster.
 
     What cannot be read as one of ours is left out of lists, and logged: the controller says in
@@ -52,15 +50,6 @@ class KubernetesStore:
     ) -> None:
         self._objects, self._clock = objects, clock
         self._left_out = left_out or _log_left_out
-
-    def servers(self, namespace: str = "") -> Sequence[MCPServer]:
-        return [stored.resource for stored in self.objects(MCPServer, namespace)]
-
-    def grants(self, namespace: str = "") -> Sequence[MCPAccessGrant]:
-        return [stored.resource for stored in self.objects(MCPAccessGrant, namespace)]
-
-    def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]:
-        return [stored.resource for stored in self.objects(MCPAgentSession, namespace)]
 
     def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
         found: list[Stored[R]] = []
@@ -97,15 +86,11 @@ class KubernetesStore:
         for _ in range(_MOST_TRIES):
             raw = self._found(kind, key)
             before = _stored(kind, raw) if raw else None
-            if expected and (before is None or before.version != expected):
-                what = "is gone" if before is None else "was changed"
-                raise Conflict(f"{named(key)} {what} meanwhile; read it again, and decide anew")
+            require_version(key, before, expected)
             old = before.resource if before else None
-            new = self._finished(change(old), old, key)
+            new = prepare(change(old), old, key, self._clock())
             if new == old:
                 return Edited(before, before)
-            if new is not None:
-                check_write(old, new)
             try:
                 self._write(kind, key, raw, old, new, rehearsed=True)
             except Conflict:
@@ -116,19 +101,6 @@ class KubernetesStore:
             except Conflict:
                 continue
         raise Retryable(f"{named(key)} is being written all the time; try again")
-
-    def _finished(self, new: Binding | None, old: Binding | None, key: Key) -> Binding | None:
-        """What is to be written: when a session was made is not the writer's to say."""
-        if new is None:
-            return None
-        if (new.namespace, new.name) != key[1:]:
-            problem = f"is not `{key.namespace}/{key.name}`"
-            raise Invalid("metadata.name", problem, "make another object of that name")
-        if isinstance(new, MCPAgentSession):
-            now = format_instant(int(self._clock())).replace(".000", "")
-            known = old.created_at if isinstance(old, MCPAgentSession) else now
-            return replace(new, created_at=known)
-        return new
 
     def _write(
         self,

@@ -16,7 +16,7 @@ from extauthz.core.model import (
 )
 from extauthz.core.resources import parse_object
 from extauthz.core.rulelines import parse_rules
-from extauthz.core.times import format_instant, parse_duration, parse_instant
+from extauthz.core.times import format_second, parse_duration, parse_instant
 
 Command = Callable[..., Any]
 T = TypeVar("T", MCPAccessGrant, MCPAgentSession)
@@ -154,7 +154,7 @@ def _end(text: str) -> str:
     try:
         at = parse_instant(text, "") if text[:4].isdigit() and "-" in text else None
         if at is None:
-            return format_instant(int(now + parse_duration(text, ""))).replace(".000", "")
+            return format_second(now + parse_duration(text, ""))
     except (Invalid, OverflowError, ValueError):
         mend = "write it like 8h, 1h30m or 2026-12-31T23:59:59Z"
         raise click.UsageError(f"--expires: `{text[:64]}` is no time; {mend}") from None

@@ -1,5 +1,6 @@
 """The access store: the custom resources, which are the only source of truth."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -37,18 +38,24 @@ class AccessStore(Protocol):
     """The custom resources. Blocking: call it from a thread."""
 
     def servers(self, namespace: str = "") -> Sequence[MCPServer]:
-        """Sorted by namespace and name; a blank namespace means all. Raises: Retryable."""
+        """As `objects`, and so are grants and sessions."""
+        return [stored.resource for stored in self.objects(MCPServer, namespace)]
 
-    def grants(self, namespace: str = "") -> Sequence[MCPAccessGrant]: ...
+    def grants(self, namespace: str = "") -> Sequence[MCPAccessGrant]:
+        return [stored.resource for stored in self.objects(MCPAccessGrant, namespace)]
 
-    def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]: ...
+    def sessions(self, namespace: str = "") -> Sequence[MCPAgentSession]:
+        return [stored.resource for stored in self.objects(MCPAgentSession, namespace)]
 
+    @abstractmethod
     def objects(self, kind: type[R], namespace: str = "") -> Sequence[Stored[R]]:
         """Sorted by namespace and name; a blank namespace means all. Raises: Retryable."""
 
+    @abstractmethod
     def get(self, kind: type[R], namespace: str, name: str) -> Stored[R]:
         """Raises: NotFound, Retryable."""
 
+    @abstractmethod
     def edit(
         self,
         kind: type[Binding],
@@ -77,5 +84,6 @@ class AccessStore(Protocol):
             Retryable: the place is read-only, full or away; nothing is half-written.
         """
 
+    @abstractmethod
     def ping(self) -> None:
         """Raises: Retryable when it cannot be read."""

@@ -52,6 +52,11 @@ def format_instant(seconds: float) -> str:
     return f"{_to_the_second(whole)}.{thousandths:03}Z"
 
 
+def format_second(seconds: float) -> str:
+    """The same to the second, as Kubernetes and people write it."""
+    return format_instant(int(seconds)).replace(".000", "")
+
+
 @lru_cache(maxsize=64)  # what is written down together happened together
 def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
