@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 _DAY = datetime.timedelta(days=1)
@@ -15,38 +15,54 @@ _DAY = datetime.timedelta(days=1)
 class ScriptedAuthority:
     """Signs certificates.
 
+    Args:
+        common: its name; by default one that no other has.
+
     Attributes:
         pem: its own certificate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, common: str = "") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(f"authority {uuid4()}")
+        self._name = _name(common or f"authority {uuid4()}")
         made = _builder(self._name, self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
         self.pem = _pem(made.sign(self._key, hashes.SHA256()))
 
-    def sign(self, host: str) -> tuple[bytes, bytes]:
-        """Key and certificate of a server, PEM; `host`: a name or an IP address."""
+    def sign(self, host: str, common: str = "", organization: str = "") -> tuple[bytes, bytes]:
+        """Key and certificate, PEM.
+
+        Args:
+            host: a name or an IP address.
+            common, organization: of whom; by default `host` alone.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             name = x509.DNSName(host)
-        made = _builder(_name(host), self._name, key).add_extension(
+        subject = _name(common or host, organization)
+        made = _builder(subject, self._name, key).add_extension(
             x509.SubjectAlternativeName([name]), critical=False
         )
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return private, _pem(made.sign(self._key, hashes.SHA256()))
+        return private_pem(key), _pem(made.sign(self._key, hashes.SHA256()))
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    """A private key as a file has it, for whoever can read the file."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _name(common: str, organization: str = "") -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
+    if organization:
+        parts.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    return x509.Name(parts)
 
 
 def _builder(

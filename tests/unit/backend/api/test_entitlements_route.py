@@ -13,16 +13,11 @@ from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.directory import DirectoryStore
 from tests.contract.stored_events import DAY, NOON, event
 from tests.unit.backend.api.conftest import NewApp
+from tests.unit.backend.shop import shop
 
-ACCESS = """
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPServer
-metadata: {name: shop, namespace: team-a}
-spec:
-  session: {required: true}
-  tools:
-    - {name: list, sideEffect: read}
-    - {name: refund, sideEffect: destructive, requiredTrust: high}
+ACCESS = (
+    shop("team-a", end="2026-11-22T13:00:00Z", session_required=True)
+    + """
 ---
 apiVersion: mcpruntime.org/v1alpha1
 kind: MCPServer
@@ -41,24 +36,6 @@ spec: {serverRef: {name: broken}, subject: {agentID: ops}}
 ---
 apiVersion: mcpruntime.org/v1alpha1
 kind: MCPAccessGrant
-metadata: {name: reads, namespace: team-a}
-spec:
-  serverRef: {name: shop}
-  subject: {agentID: ops}
-  maxTrust: medium
-  toolRules: [{name: list}, {name: refund}]
----
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPAccessGrant
-metadata: {name: refunds, namespace: team-a}
-spec:
-  serverRef: {name: shop}
-  subject: {humanID: ada, agentID: ops}
-  maxTrust: high
-  expiresAt: 2026-11-22T13:00:00Z
----
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPAccessGrant
 metadata: {name: all, namespace: team-b}
 spec: {serverRef: {name: bank}, subject: {agentID: ops}}
 ---
@@ -67,6 +44,7 @@ kind: MCPAgentSession
 metadata: {name: adas, namespace: team-a}
 spec: {serverRef: {name: shop}, subject: {humanID: ada}, consentedTrust: high}
 """
+)
 Answer = dict[str, Any]
 
 

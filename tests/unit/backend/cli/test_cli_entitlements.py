@@ -11,39 +11,18 @@ from click.testing import Result
 
 from tests.contract.stored_events import event
 from tests.unit.backend.cli.conftest import Governed, run
+from tests.unit.backend.shop import shop as shop_of
 
-OBJECTS = """
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPServer
-metadata: {name: shop, namespace: mcp-servers}
-spec:
-  tools:
-    - {name: list, sideEffect: read}
-    - {name: refund, sideEffect: destructive, requiredTrust: high}
----
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPAccessGrant
-metadata: {name: reads, namespace: mcp-servers}
-spec:
-  serverRef: {name: shop}
-  subject: {agentID: ops}
-  maxTrust: medium
-  toolRules: [{name: list}, {name: refund}]
----
-apiVersion: mcpruntime.org/v1alpha1
-kind: MCPAccessGrant
-metadata: {name: refunds, namespace: mcp-servers}
-spec:
-  serverRef: {name: shop}
-  subject: {humanID: ada, agentID: ops}
-  maxTrust: high
-  expiresAt: "2099-01-01T00:00:00Z"
+OBJECTS = (
+    shop_of("mcp-servers", end="2099-01-01T00:00:00Z", session_required=False)
+    + """
 ---
 apiVersion: mcpruntime.org/v1alpha1
 kind: MCPAgentSession
 metadata: {name: careful, namespace: mcp-servers}
 spec: {serverRef: {name: shop}, subject: {humanID: ada}, consentedTrust: low}
 """
+)
 
 
 @pytest.fixture(scope="module")
