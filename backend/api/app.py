@@ -24,7 +24,7 @@ from backend.api.explain import explain_group
 from backend.api.explanations import Explanations
 from backend.api.governance import governance_group
 from backend.api.governance_changes import Governance
-from backend.api.governance_effect import Effects
+from backend.api.governance_preview import Previews
 from backend.api.openapi import document
 from backend.api.operations import operations_group
 from backend.api.policy import policy_group
@@ -76,7 +76,7 @@ def create_app(
         audit_group(store, retention),
         explain_group(store, Explanations(store, access)),
         entitlements_group(store, access, runtime.cluster),
-        governance_group(Governance(access, changes, Effects(store, access))),
+        governance_group(Governance(access, changes, Previews(store, access))),
         dlq_group(runtime.letters),
         servers_group(access, runtime.cluster),
         policy_group(access, runtime.cluster),

@@ -38,7 +38,7 @@ Text = str | UnsetType | None
 Flag = bool | UnsetType | None
 Trust = Annotated[str | None, _one_of(TRUST_LEVELS)] | UnsetType
 Said = Annotated[str | None, _one_of(DECISIONS)] | UnsetType
-Effect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(SIDE_EFFECTS)})]
+SideEffect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(SIDE_EFFECTS)})]
 _SUBJECT_NAMES: Final = {"human_id": "humanID", "agent_id": "agentID", "team_id": "teamID"}
 
 
@@ -81,7 +81,7 @@ class GrantPatch(
     subject: SubjectSent | UnsetType = UNSET
     max_trust: Trust = UNSET
     tool_rules: Rules = UNSET
-    allowed_side_effects: list[Effect] | UnsetType | None = UNSET
+    allowed_side_effects: list[SideEffect] | UnsetType | None = UNSET
     policy_version: Text = UNSET
     disabled: Flag = UNSET
     expires_at: Text = UNSET

@@ -8,7 +8,7 @@ from typing import Generic
 
 from backend.api.governance_attempt import Attempt
 from backend.api.governance_bodies import in_body
-from backend.api.governance_effect import Effect, Effects
+from backend.api.governance_preview import Preview, Previews
 from backend.api.refusals import bad_body, precondition_failed
 from backend.auth.principal import Principal
 from backend.ports.access_store import AccessStore, Binding, Edited, Stored
@@ -71,11 +71,11 @@ class Governance:
 
     Args:
         access, changes: may raise Retryable.
-        effects: works out what a change would do.
+        previews: works out what a change would do.
     """
 
-    def __init__(self, access: AccessStore, changes: ChangeLog, effects: Effects) -> None:
-        self.access, self._changes, self._effects = access, changes, effects
+    def __init__(self, access: AccessStore, changes: ChangeLog, previews: Previews) -> None:
+        self.access, self._changes, self._previews = access, changes, previews
 
     def make(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Sequence[str]]:
         """Record the change, and make it.
@@ -124,7 +124,7 @@ class Governance:
             attempt.failed(lambda: self._current(wanted))
             raise
 
-    def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Effect]:
+    def preview(self, wanted: Wanted[Binding], now: datetime) -> tuple[Edited[Binding], Preview]:
         """What `make` would do. Raises as that does, but for what comes of writing."""
         stored = self._stored(wanted)
         before = stored.resource if stored else None
@@ -132,7 +132,7 @@ class Governance:
         _tightens(wanted, before, after, now)  # which refuses what makes no policy
         if wanted.expected and (stored is None or stored.version != wanted.expected):
             raise _moved("it was changed meanwhile, or is gone")
-        effect = self._effects.of(before, after, now, wanted.by.namespaces)
+        effect = self._previews.of(before, after, now, wanted.by.namespaces)
         created_at = stored.created_at if stored else format_instant(now.timestamp())
         version = stored.version if stored and before == after else ""
         told = None if after is None else Stored(after, version, created_at)

@@ -8,7 +8,7 @@ import msgspec
 
 from backend.access_forms import Grant, Session, grant_form, session_form
 from backend.api.governance_bodies import GrantPatch, GrantSent, SessionPatch, SessionSent
-from backend.api.governance_effect import Effect
+from backend.api.governance_preview import Preview
 from backend.ports.access_store import Binding, Stored
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession
 
@@ -37,7 +37,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
 
     warnings: list[str] = msgspec.field(default_factory=list)
     dry_run: bool = False
-    effect: Effect | None = None
+    effect: Preview | None = None
 
 
 class GrantAnswer(Said, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

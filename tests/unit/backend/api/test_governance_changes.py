@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from backend.adapters.clickhouse_store import ClickHouseStore
 from backend.adapters.directory import DirectoryStore
 from backend.adapters.sqlite_log import SqliteLog
-from backend.api.governance_effect import Effects
+from backend.api.governance_preview import Previews
 from backend.history.delivery import Delivery
 from backend.history.ledger import Ledger
 from backend.history.outbox import Outbox
@@ -396,7 +396,7 @@ def test_a_dry_run_is_bounded_and_says_so(trail: Trail, stored: ClickHouseStore)
     access = DirectoryStore(trail.folder)
     trail.ask("POST", GRANTS, GRANT)
     grant = access.get(MCPAccessGrant, "team-a", "g").resource
-    effect = Effects(stored, access, most_calls=3).of(grant, None, NOON, None)
+    effect = Previews(stored, access, most_calls=3).of(grant, None, NOON, None)
     assert (effect.calls, effect.changed, effect.since) == (3, 3, "2026-11-22T11:57:00.000Z")
     assert "the newest 3 calls alone were looked at" in effect.bounded
 

@@ -55,7 +55,7 @@ class ChangedCalls(msgspec.Struct, frozen=True, kw_only=True, rename={"was": "fr
     request_ids: list[str]
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """What calls of the last 24 h would get if they came now.
 
     Args:
@@ -82,8 +82,8 @@ class _Group:
     calls: int = 0
 
 
-class Effects:
-    """Works out effects, in bounded time and memory.
+class Previews:
+    """Works out previews, in bounded time and memory.
 
     Args:
         store, access: both may raise Retryable.
@@ -101,7 +101,7 @@ class Effects:
         after: Binding | None,
         now: datetime,
         within: frozenset[str] | None,
-    ) -> Effect:
+    ) -> Preview:
         """What putting `after` in the place of `before` would do.
 
         Args:
@@ -175,11 +175,11 @@ def _effect(
     changed: int,
     changes: list[ChangedCalls],
     bounds: list[str],
-) -> Effect:
+) -> Preview:
     """As it is answered: the greatest changes first, and not too many."""
     if len(changes) > MOST_SHOWN:
         bounds = [*bounds, f"the first {MOST_SHOWN} of {len(changes)} changes are shown"]
-    return Effect(
+    return Preview(
         since=format_instant(since.timestamp()),
         until=format_instant(until.timestamp()),
         calls=calls,
