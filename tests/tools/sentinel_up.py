@@ -8,14 +8,13 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
 
 from backend.cli.guard import RUN_VARIABLE, members
-from backend.cli.ports import Ports, check_free
-from extauthz.core.errors import Conflict
+from backend.cli.ports import Ports
+from tests.tools.ports import free_ports
 
 SENTINEL = [sys.executable, "-c", "from backend.cli.main import sentinel; sentinel()"]
 WAIT_SECONDS = 60.0
@@ -24,14 +23,7 @@ MODERN = "2026-07-28"
 
 def free_base() -> int:
     """A port base whose ports are all free."""
-    random = Random()
-    while True:
-        base = random.randrange(20000, 30000)
-        try:
-            check_free(Ports(base).needed(starts_upstream=True))
-        except Conflict:
-            continue
-        return base
+    return free_ports(Ports().backend_metrics - Ports().base + 1)[0]
 
 
 def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
