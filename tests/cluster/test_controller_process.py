@@ -188,8 +188,8 @@ async def test_an_api_server_that_is_away(tmp_path: Path) -> None:
     """Sidecars go on meanwhile; what changed is with them afterwards. By its own account alone."""
     with governed_cluster(tmp_path / "cluster") as cluster:
         served, namespace = Served(cluster), "default"
-        cluster.kubectl("apply", "--filename", str(ROOT / "k8s/00-namespace.yaml"))
-        done = cluster.kubectl("apply", "--filename", str(ROOT / "k8s/01-accounts.yaml"))
+        cluster.kubectl("apply", "--filename", str(ROOT / "k8s/base/00-namespace.yaml"))
+        done = cluster.kubectl("apply", "--filename", str(ROOT / "k8s/base/accounts.yaml"))
         assert done.returncode == 0, done.stderr
         account = cluster.kubeconfig_of(HOME, "mcp-sentinel-controller")
         served.create(server("demo", tools=[{"name": "echo"}]), namespace)

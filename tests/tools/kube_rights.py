@@ -12,8 +12,8 @@ from kubernetes import client, config
 from tests.tools.kube_binaries import ROOT
 from tests.tools.kube_cluster import KubeCluster
 
-NAMESPACE: Final = ROOT / "k8s/00-namespace.yaml"
-ACCOUNTS: Final = ROOT / "k8s/01-accounts.yaml"
+NAMESPACE: Final = ROOT / "k8s/base/00-namespace.yaml"
+ACCOUNTS: Final = ROOT / "k8s/base/accounts.yaml"
 RBAC: Final = "rbac.authorization.k8s.io"
 Right = tuple[str, str, str, str]  # API group, resource or URL, name of an object, verb
 
