@@ -280,6 +280,7 @@ def _emitter_options(settings: Settings, facts: PolicyFacts) -> EmitterOptions:
         spool_folder=settings.spool_dir,
         api_key=settings.api_key,
         token_file=settings.ingest_token_file,
+        digest_key=settings.arguments_digest_key.encode(),
         gateway=settings.gateway_name,
         server=facts.server,
         namespace=facts.namespace,

@@ -135,6 +135,7 @@ class Stack:
             "CHECK_ADDRESS": f"unix:{CHECK_SOCKET}",
             "MCP_SENTINEL_INGEST_URL": f"{self.endpoints.ingest}/events",
             "MCP_SENTINEL_API_KEY_FILE": str(self.folder.ingest_key),
+            "ARGUMENTS_DIGEST_KEY_FILE": str(self.folder.digest_key),
             "SPOOL_DIR": "spool",
             "METRICS_HOST": HOST,
             "METRICS_PORT": str(self.ports.operations),

@@ -42,6 +42,11 @@ class StateFolder:
         return self.root / "ingest.key"
 
     @property
+    def digest_key(self) -> Path:
+        """Of `arguments_digest` in events."""
+        return self.root / "digest.key"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -62,7 +67,7 @@ class StateFolder:
         shutil.rmtree(self.root / "run", ignore_errors=True)
         for name in ("run", "spool", "logs"):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        for key in (self.admin_key, self.ingest_key):
+        for key in (self.admin_key, self.ingest_key, self.digest_key):
             _make_key(key)
         for log in self.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))  # the previous run's

@@ -1,6 +1,7 @@
 """Canonical JSON and the digests made of it."""
 
 import hashlib
+import hmac
 from typing import Any
 
 import orjson
@@ -31,3 +32,8 @@ def digest(data: bytes | bytearray, more: bytes = b"") -> str:
     if more:
         found.update(more)
     return "sha256:" + found.hexdigest()
+
+
+def keyed(found: str, key: bytes) -> str:
+    """A digest that only who has the key can compare with a guess: `hmac-sha256:<hex>`."""
+    return "hmac-sha256:" + hmac.digest(key, found.encode(), "sha256").hex()

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from extauthz.core.canonical import keyed
 from extauthz.core.decision import Decision
 from extauthz.core.events import (
     Asked,
@@ -163,6 +164,8 @@ class Encoder:
             gateway_start=self._gateway_start,
             sequence=call.sequence,
         )
+        if self._options.digest_key and payload.arguments_digest:
+            payload.arguments_digest = keyed(payload.arguments_digest, self._options.digest_key)
         if call.outcome is not None:
             payload.end(call.outcome)
         event_type = self._options.call_event_type

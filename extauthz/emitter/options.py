@@ -16,6 +16,7 @@ class EmitterOptions:
         spool_folder: a folder of this process's own, on a disk that outlives it.
         api_key: sent as `x-api-key`; empty sends none. Never shown.
         token_file: holds a bearer token, read anew for each request, for it rotates.
+        digest_key: for `arguments_digest`; empty leaves it a plain hash. Never shown.
         gateway: name of this gateway, such as the pod's.
         server, namespace, cluster: the governed MCP server.
         source: `source` of each event.
@@ -40,6 +41,7 @@ class EmitterOptions:
     spool_folder: Path
     api_key: str = field(default="", repr=False)
     token_file: Path | None = None
+    digest_key: bytes = field(default=b"", repr=False)
     gateway: str = ""
     server: str = ""
     namespace: str = ""

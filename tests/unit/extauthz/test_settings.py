@@ -8,7 +8,7 @@ from extauthz.core import config
 from extauthz.core.errors import Invalid
 from extauthz.settings import Settings
 
-LEAST = {"POLICY_FILE": "/p.json", "MCP_SENTINEL_INGEST_URL": "http://127.0.0.1:8081/events"}
+LEAST = {"MCP_SENTINEL_INGEST_URL": "http://127.0.0.1:8081/events", "POLICY_FILE": "/p.json"}
 
 
 def load(**environ: str) -> Settings:

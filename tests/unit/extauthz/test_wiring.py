@@ -194,10 +194,10 @@ async def test_print_config(tmp_path: Path) -> None:
     )
     said, _ = await process.communicate()
     assert said.decode().splitlines() == [
-        "ACCESS_DIR=access",
-        "CHECK_ADDRESS=unix:check.sock",
         "MCP_SENTINEL_INGEST_URL=http://127.0.0.1:1/events",
         "MCP_SENTINEL_API_KEY=(hidden)",
         "SPOOL_DIR=spool",
+        "ACCESS_DIR=access",
+        "CHECK_ADDRESS=unix:check.sock",
         "METRICS_PORT=0",
     ]

@@ -23,16 +23,17 @@ RUNNING = Running(
 
 
 def test_keys_are_secret_random_and_kept(tmp_path: Path) -> None:
-    """Both keys are made once, for their owner's eyes alone."""
+    """Each key is made once, for their owner's eyes alone."""
     folder, lock = claim(tmp_path / "state")
     folder.prepare()
-    first = folder.admin_key.read_text(), folder.ingest_key.read_text()
+    keys = (folder.admin_key, folder.ingest_key, folder.digest_key)
+    first = [key.read_text() for key in keys]
     folder.prepare()
     os.close(lock)
-    assert (folder.admin_key.read_text(), folder.ingest_key.read_text()) == first
-    assert first[0] != first[1]
+    assert [key.read_text() for key in keys] == first
+    assert len(set(first)) == len(keys)
     assert all(len(key.strip()) >= 32 for key in first)
-    for key in (folder.admin_key, folder.ingest_key):
+    for key in keys:
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 
