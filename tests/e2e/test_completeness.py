@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.tools.sentinel_up import WAIT_SECONDS, Up
+from tests.tools.sentinel_up import Up
 from tests.tools.stack import load
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 CALLS = 5
 
@@ -98,5 +98,5 @@ def decision_point(up: Up) -> int:
 def remove(state: Path, gateway_start: str, number: int) -> None:
     """Take one event out of the store of a stack that has stopped."""
     words = [sys.executable, "-c", _DELETE, str(state / "store"), gateway_start, str(number)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr

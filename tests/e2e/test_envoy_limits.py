@@ -12,6 +12,7 @@ from tests.tools.decision_stub import DecisionStub, allow, serving
 from tests.tools.envoy_process import running_sidecar
 from tests.tools.raw_http import connection, exchange, get, post, read_response, read_until
 from tests.tools.recording_server import EVENTS, RecordingServer, recording
+from tests.tools.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +27,13 @@ def too_late(asked: CheckRequest) -> CheckResponse:
     return allow(asked)
 
 
-def wait_until_refused(port: int) -> None:
-    """Wait until nobody listens; Envoy closes its listeners after it has answered."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            with connection(port):
-                time.sleep(0.01)
-        except ConnectionRefusedError:
-            return
-    raise AssertionError("still listening")
+def is_refused(port: int) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        with connection(port):
+            return False
+    except ConnectionRefusedError:
+        return True
 
 
 def test_without_decision_point_nothing_passes(server: RecordingServer) -> None:
@@ -104,7 +102,8 @@ def test_draining_lets_streams_end(server: RecordingServer) -> None:
         read_until(client, EVENTS[0])
         assert envoy.admin.open_requests() == 1
         envoy.admin.drain(graceful=False)
-        wait_until_refused(envoy.port)
+        # Envoy closes its listeners after it has answered.
+        eventually(lambda: is_refused(envoy.port), "nobody listens")
         server.more.set()
         read_until(client, EVENTS[1])
 

@@ -16,9 +16,9 @@ import httpx2
 import pytest
 import yaml
 
-from tests.tools.sentinel_up import MODERN, WAIT_SECONDS, Up
+from tests.tools.sentinel_up import MODERN, Up
 from tests.tools.stack import governed
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 DEMO_ACCESS = Path(__file__).parents[2] / "backend" / "demo" / "access"
 LEGACY = "2025-11-25"
@@ -80,7 +80,7 @@ class Session:
         """Open it."""
         self.url, self.ids = url, count(1)
         headers = {"X-MCP-Agent-ID": agent, **ACCEPT}
-        self.client = httpx2.Client(headers=headers, timeout=WAIT_SECONDS, trust_env=False)
+        self.client = httpx2.Client(headers=headers, timeout=SECONDS, trust_env=False)
         params = {
             "protocolVersion": LEGACY,
             "capabilities": {"sampling": {}, "elicitation": {}},
@@ -144,7 +144,7 @@ def modern(
     if "name" in params:
         headers["Mcp-Name"] = params["name"]
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params | {"_meta": meta}}
-    return {"json": body, "headers": headers | ACCEPT, "timeout": WAIT_SECONDS}
+    return {"json": body, "headers": headers | ACCEPT, "timeout": SECONDS}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,6 +19,7 @@ from protos.gen.external_auth_pb2_grpc import (
     AuthorizationServicer,
     add_AuthorizationServicer_to_server,
 )
+from tests.tools.waiting import SECONDS
 
 Answer = Callable[[CheckRequest], CheckResponse]
 MESSAGE_BYTES = 8 << 20
@@ -81,7 +82,7 @@ class DecisionStub(AuthorizationServicer):
             self.outcomes[decision_id] = outcome
             self._arrived.notify_all()
 
-    def outcome_of(self, decision_id: str, seconds: float = 10.0) -> Outcome:
+    def outcome_of(self, decision_id: str, seconds: float = SECONDS) -> Outcome:
         """Wait for the access log's line about a decision."""
         with self._arrived:
             outcome = self._arrived.wait_for(lambda: self.outcomes.get(decision_id), seconds)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from envoy_bootstrap.options import GatewayOptions
 from envoy_bootstrap.process import Admin, command
 from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 
-START_SECONDS = 30.0
+from tests.tools.waiting import SECONDS, eventually
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,14 @@ class RunningEnvoy:
 
     def undecided(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait for a line of the undecided log and return the last such one."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+
+        def found() -> list[dict[str, Any]]:
             # What is being written ends without a line break.
             whole = self.undecided_log.read_text().rpartition("\n")[0]
-            lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
-            if found := [line for line in lines if wanted(line)]:
-                return found[-1]
-            time.sleep(0.02)
-        raise AssertionError("no such line in the undecided log")
+            return list(filter(wanted, map(json.loads, whole.splitlines())))
+
+        last: dict[str, Any] = eventually(found, "such a line in the undecided log")[-1]
+        return last
 
 
 @contextmanager
@@ -120,17 +118,17 @@ def _running(bootstrap: Bootstrap, folder: Path | None) -> Iterator[RunningEnvoy
 
 
 def _wait(admin: Admin, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not admin.ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"envoy did not start:\n{log.read_text()[-4000:]}")
-        time.sleep(0.02)
+    def is_ready() -> bool:
+        assert process.poll() is None, f"envoy ended:\n{log.read_text()[-4000:]}"
+        return admin.ready()
+
+    eventually(is_ready, "envoy serves", every=0.02)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

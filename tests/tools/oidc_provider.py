@@ -30,6 +30,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from tests.tools.waiting import SECONDS
+
 Key = RSAKey | ECKey
 SECRET = "of-every-client"
 
@@ -125,7 +127,7 @@ class Provider:
             b"grant_type=client_credentials",
             {"Authorization": f"Basic {credentials}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
             token: str = loads(response.read())["access_token"]
         return token
 

@@ -14,10 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30.0
 
 
 @dataclass

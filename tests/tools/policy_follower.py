@@ -9,6 +9,7 @@ import orjson
 from extauthz.core.compile import compile_document
 from protos.gen import policy_stream_pb2 as wire
 from protos.gen.policy_stream_pb2_grpc import PolicyStreamStub
+from tests.tools.waiting import SECONDS
 
 
 class PolicyFollower:
@@ -83,7 +84,7 @@ class PolicyFollower:
 async def refusal(follower: PolicyFollower, namespace: str, name: str) -> grpc.aio.AioRpcError:
     """How the controller ends a stream that it refuses."""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(SECONDS):
             await follower.follow(namespace, name)
     except grpc.aio.AioRpcError as error:
         return error

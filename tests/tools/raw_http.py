@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-SECONDS = 15.0
+from tests.tools.waiting import SECONDS
 
 
 @dataclass(frozen=True)

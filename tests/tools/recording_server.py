@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.tools.waiting import SECONDS
+
 # Names in mixed case, one name twice, a reason phrase and a server of its own.
 ODD_HEADERS = [
     ("X-oDD-cAsE", "kept?"),
@@ -71,7 +73,7 @@ class RecordingServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(EVENTS[0])
-        await asyncio.to_thread(self.more.wait, 20)
+        await asyncio.to_thread(self.more.wait, SECONDS)
         with suppress(ConnectionError):  # the client may have seen enough
             await response.write(EVENTS[1])
         return response
@@ -94,12 +96,12 @@ def recording() -> Iterator[RecordingServer]:
         server.port = runner.addresses[0][1]
         return runner
 
-    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(SECONDS)
     try:
         yield server
     finally:
         server.more.set()
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join()
         loop.close()

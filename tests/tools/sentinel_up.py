@@ -15,9 +15,9 @@ import psutil
 from backend.cli.guard import RUN_VARIABLE, members
 from backend.cli.ports import Ports
 from tests.tools.ports import free_ports
+from tests.tools.waiting import SECONDS
 
 SENTINEL = [sys.executable, "-c", "from backend.cli.main import sentinel; sentinel()"]
-WAIT_SECONDS = 60.0
 MODERN = "2026-07-28"
 
 
@@ -29,7 +29,7 @@ def free_base() -> int:
 def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        [*SENTINEL, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [*SENTINEL, *words], cwd=cwd, capture_output=True, text=True, timeout=SECONDS, check=False
     )
 
 
@@ -98,7 +98,7 @@ class Up:
         request = urllib.request.Request(
             self.endpoints["mcp"], json.dumps(body).encode(), headers, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
             answer: dict[str, Any] = json.loads(response.read())
         return answer
 
@@ -115,7 +115,7 @@ class Up:
         """Its exit code, once it has ended."""
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(timeout=WAIT_SECONDS)
+        return self.process.wait(timeout=SECONDS)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal to the supervisor alone; its exit code."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.tools.sentinel_up import MODERN, WAIT_SECONDS, Up
-from tests.tools.waiting import soon
+from tests.tools.sentinel_up import MODERN, Up
+from tests.tools.waiting import SECONDS, soon
 
 ALLOWED = "allowed"
 WORKERS = 8
@@ -65,7 +65,7 @@ def ask(up: Up, path: str) -> Any:
     """What the api answers; quicker than a command of its own."""
     key = (up.state / "admin.key").read_text().strip()
     request = urllib.request.Request(up.endpoints["api"] + path, headers={"x-api-key": key})
-    with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
         return json.load(response)
 
 
@@ -78,7 +78,7 @@ def recent(up: Up) -> list[dict[str, Any]]:
 def stored(state: Path) -> list[dict[str, Any]]:
     """Every event in the store of a stack that has stopped, in the order of time."""
     words = [sys.executable, "-c", _READ_STORE, str(state / "store")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.tools.waiting import SECONDS
+
 ROOT: Final = Path(__file__).parents[2]
-READY_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 60.0
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Part:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + SECONDS
         while not answers(self.ready):
             assert self.is_running, f"{self.name} ended:\n{self.tail()}"
             assert time.monotonic() < deadline, f"{self.name} is not ready:\n{self.tail()}"
@@ -86,7 +86,7 @@ class Part:
         self.process.send_signal(signal.SIGTERM)
         self.process.send_signal(signal.SIGCONT)
         try:
-            code = self.process.wait(STOP_SECONDS)
+            code = self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             code = -9

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+from tests.tools.waiting import SECONDS
+
 CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -46,11 +48,11 @@ class TcpProxy:
         self.cut()
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join()
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
 
     async def _listen(self) -> int:
         self._flowing = asyncio.Event()

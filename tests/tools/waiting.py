@@ -1,11 +1,12 @@
 """Waits for a condition, never for a time."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-SECONDS = 90.0  # then it will not happen any more, on a busy machine too
+SECONDS: Final = 90.0  # then it will not happen any more, on a busy machine too
 
 
 def eventually(
@@ -23,16 +24,27 @@ def eventually(
     return found
 
 
-async def soon(holds: Callable[[], Any], what: str = "", seconds: float = SECONDS) -> None:
-    """Let other tasks run until `holds`.
+async def soon(
+    holds: Callable[[], Any], what: str = "", seconds: float = SECONDS, every: float = 0.005
+) -> Any:
+    """Let other tasks run until `holds` returns something true, and return that.
+
+    Args:
+        holds: may be a coroutine function.
 
     Raises:
         TimeoutError: saying `what` did not come.
     """
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not (found := await _result(holds)):
         _check(deadline, what, seconds)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(every)
+    return found
+
+
+async def _result(holds: Callable[[], Any]) -> Any:
+    told = holds()
+    return await told if inspect.isawaitable(told) else told
 
 
 def _check(deadline: float, what: str, seconds: float) -> None:

@@ -7,7 +7,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 
-SECONDS = 15.0
+from tests.tools.waiting import SECONDS
+
 RESET = (0, b"")
 
 

@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.tools.ports import free_port
+from tests.tools.waiting import SECONDS, eventually
 
 FOLDER = Path(__file__).parent
 SERVERS = ("python", "typescript-v1", "typescript-v2", "lenient-go")
-SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +69,20 @@ def _command(name: str, port: int, folder: Path) -> Sequence[str]:
 def await_listening(process: subprocess.Popen[bytes], address: tuple[str, int] | str) -> None:
     """Wait until the process listens: (host, port), or the path of a socket file."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+
+    def listens() -> bool:
         assert process.poll() is None, f"the process ended with {process.returncode}"
         with socket.socket(family) as probe:
-            if probe.connect_ex(address) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {address} within {SECONDS} s")
+            return probe.connect_ex(address) == 0
+
+    eventually(listens, f"something listens on {address}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process that was started here."""
     process.terminate()
     try:
-        process.wait(timeout=15)
+        process.wait(SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
