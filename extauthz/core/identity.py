@@ -79,10 +79,15 @@ def bearer_token(oauth: OAuth, headers: dict[str, str]) -> str:
 
 def is_trusted_peer(policy: Policy, peer: str) -> bool:
     """True where the direct peer may speak for others (row 2a)."""
-    if not policy.trusted_peers or policy.auth_mode != "header":
+    if policy.auth_mode != "header" or not policy.trusted_peers:
         return True
     address = _address(peer)
     return address is not None and any(address in network for network in policy.trusted_peers)
+
+
+def believes_anybody(policy: Policy) -> bool:
+    """Whether every peer may say who calls: whoever reaches the gate can be anybody."""
+    return policy.auth_mode == "header" and not policy.trusted_peers
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from extauthz.core.decide import Snapshot
 from extauthz.core.decision import PolicyFacts
 from extauthz.core.errors import Invalid
+from extauthz.core.identity import believes_anybody
 from extauthz.core.manifests import Fault
 from extauthz.core.policy import Policy
 
@@ -37,6 +38,7 @@ class Policies:
         self.faults: tuple[Fault, ...] = ()
         self.reloads = dict.fromkeys(Reload, 0)
         self.changed_at = 0.0
+        self._believed_anybody = False  # as of the policy before
 
     @property
     def is_ready(self) -> bool:
@@ -54,6 +56,11 @@ class Policies:
             self.reloads[Reload.UNCHANGED] += 1
             self.confirm(confirmed_at)
             return
+        if believes_anybody(policy) and not self._believed_anybody:
+            _log.warning(
+                "every peer may say who calls; set auth.trustedPeers, or let only a proxy reach it"
+            )
+        self._believed_anybody = believes_anybody(policy)
         self.current = Snapshot.of(policy, confirmed_at)
         self.changed_at = now
         self.reloads[Reload.SUCCESS] += 1

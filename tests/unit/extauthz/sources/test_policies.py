@@ -51,6 +51,24 @@ def test_swap() -> None:
     assert policies.reloads == {Reload.SUCCESS: 2, Reload.FAILURE: 0, Reload.UNCHANGED: 1}
 
 
+def test_that_anybody_is_believed_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """At the first policy that is so, and again when one that was not is followed by one."""
+    policies = Policies(PolicyFacts())
+    told = []
+    for name, auth in (
+        ("a", {}),
+        ("b", {}),
+        ("c", {"mode": "header", "trusted_peers": ["10.0.0.0/8"]}),
+        ("d", {"mode": "none"}),
+        ("e", {"mode": "header"}),
+    ):
+        caplog.clear()
+        policy = compile_document({"server": {"name": name}, "auth": auth})
+        policies.run(policy, confirmed_at=1.0, now=1.0)
+        told += [name for record in caplog.records if "every peer may say" in record.message]
+    assert told == ["a", "e"]
+
+
 @pytest.mark.parametrize(("stale", "seconds"), [("", 5.0), ("1h", 5.0), ("6s", 2.0), ("1s", 1 / 3)])
 def test_the_poll_confirms_before_the_policy_is_stale(stale: str, seconds: float) -> None:
     """Three times over, else a good policy would be stale between two polls; no busy loop."""
