@@ -11,6 +11,9 @@ UP_ARGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --require-hashes --requirement
 
+# Two files of tests side by side; those of one file share what is costly to start.
+PAIRED := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 # .venv is made anew where it cannot be installed into: none, no pip, its Python gone or too old.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
@@ -38,7 +41,7 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/lint-imports
 
 unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (9 minutes)
-	$(BIN)/pytest tests/unit tests/fuzz
+	$(PAIRED) tests/fuzz tests/unit
 
 contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (4 minutes)
 	$(BIN)/pytest tests/contract
