@@ -1,5 +1,6 @@
 """Calls of an API server on the event loop, and endless answers, line by line."""
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,6 +18,7 @@ from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
 Raw = dict[str, Any]
 
 WATCH_SECONDS: Final = 290  # then the API server ends a watch, and it is asked for again
+QUIET_SECONDS: Final = 1.0  # what is wrong with a watch, and what it has missed, come at once
 _BOUNDED: Final = aiohttp.ClientTimeout(total=15.0, sock_connect=3.0)
 _UNBOUNDED: Final = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30.0, sock_connect=3.0)
 _IN_POD: Final = "KUBERNETES_SERVICE_HOST"  # set in every pod
@@ -73,8 +75,12 @@ class ApiCalls:
         assert isinstance(found, dict)
         return found
 
-    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Raw]:
-        """Events of a watch; ends with it, or where the connection breaks. Raises: as `ask`."""
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Raw | None]:
+        """Events of a watch; ends with it, or where the connection breaks. Raises: as `ask`.
+
+        None where the API server follows, and has nothing to tell yet: in a quiet cluster even
+        the first bookmark takes minutes.
+        """
         self._counted("watch", _resource(path))
         asked = {
             "watch": "true",
@@ -82,17 +88,52 @@ class ApiCalls:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         try:
-            answer = await self._send("GET", path, None, asked | dict(query), "", _UNBOUNDED)
+            async with asyncio.timeout(_BOUNDED.total):
+                answer = await self._send("GET", path, None, asked | dict(query), "", _UNBOUNDED)
             async with answer:
                 if answer.status >= 300:
                     raise _meant(answer.status, await answer.read(), path)
-                while line := await answer.content.readline():
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        code = int(event["object"].get("code") or 500)
-                        raise _meant(code, orjson.dumps(event["object"]), path)
-                    yield event
+                first = asyncio.ensure_future(answer.content.readline())
+                try:
+                    if not (await asyncio.wait({first}, timeout=QUIET_SECONDS))[0]:
+                        yield None
+                    line = await first
+                finally:
+                    first.cancel()
+                while line:
+                    yield _event(line, path)
+                    line = await answer.content.readline()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _away(error) from error
+
+    async def chunks(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """An answer as it comes, however long that takes. Raises: as `ask`."""
+        self._counted("get", _resource(path))
+        try:
+            answer = await self._send("GET", path, None, query, "", _ENDLESS)
+            async with answer:
+                if answer.status >= 300:
+                    raise _meant(answer.status, await answer.read(), path)
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _away(error) from error
+
+    async def connect(
+        self, path: str, query: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket. Close it in the end. Raises: NotFound, Invalid, Retryable."""
+        self._counted("connect", _resource(path))
+        _, url, headers, _, _ = await self._prepared("GET", path, query, {})
+        rest = self._api.rest_client
+        session = rest.pool_manager = rest.pool_manager or rest._create_pool_manager()
+        try:
+            return await session.ws_connect(
+                url, headers=headers, protocols=[protocol], max_msg_size=0, proxy=rest.proxy
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise _meant(error.status, b"", path) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _away(error) from error
 
     async def _send(
@@ -153,6 +194,15 @@ def _socket(address: Any) -> socket.socket:
     for option in _ALIVE:
         made.setsockopt(*option)
     return made
+
+
+def _event(line: bytes, path: str) -> Raw:
+    """One event of a watch. Raises: what an error among them means."""
+    event: Raw = orjson.loads(line)
+    if event["type"] == "ERROR":
+        code = int(event["object"].get("code") or 500)
+        raise _meant(code, orjson.dumps(event["object"]), path)
+    return event
 
 
 def _away(error: Exception) -> Retryable:

@@ -68,6 +68,9 @@ class KubernetesControl:
 
     async def changes(self, kind: str, since: str) -> AsyncGenerator[Observed, None]:
         async for event in self._calls.watch(_objects(kind), {"resourceVersion": since}):
+            if event is None:
+                yield Observed(since)
+                continue
             raw = event["object"]
             version = raw["metadata"]["resourceVersion"]
             if event["type"] == "BOOKMARK":
@@ -148,7 +151,7 @@ class KubernetesControl:
     async def lease_changes(self) -> AsyncGenerator[Lease, None]:
         chosen = {"fieldSelector": f"metadata.name={LEASE}"}
         async for event in self._calls.watch(self._leases, chosen):
-            if event["type"] != "BOOKMARK":
+            if event and event["type"] != "BOOKMARK":
                 yield lease_of(event["object"])
 
     async def note(self, note: Note) -> None:

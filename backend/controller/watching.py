@@ -50,20 +50,26 @@ class KindWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            is_listing = not self._version
             try:
-                if not self._version:
+                if is_listing:
                     await self._list()
                 await self._watch()
-                self._pause = min(self._pause or _FIRST_PAUSE, MOST_PAUSE_SECONDS)
+                self._pause = self._pause or _FIRST_PAUSE
             except Expired:
                 self._version, self.is_live = "", False
+                # The API server is back: what was revoked meanwhile must not wait any longer.
+                self._pause = self._longer() if is_listing else 0.0
             except SentinelError as error:
                 if self.is_live or not self._pause:
                     told = {"kind": self._kind, "error": str(error)}
                     _log.warning("custom resources cannot be followed", extra=told)
                 self.is_live = False
-                self._pause = min(MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE)
+                self._pause = self._longer()
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _longer(self) -> float:
+        return min(MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE)
 
     async def _list(self) -> None:
         listing = await self._control.listed(self._kind)

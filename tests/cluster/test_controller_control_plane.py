@@ -1,19 +1,25 @@
 """What the controller asks of a real API server."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from backend.adapters.kubernetes_calls import ApiCalls, new_calls
 from backend.adapters.kubernetes_control import KubernetesControl
+from backend.controller.watching import KindWatch
 from backend.ports.control_plane import Caller, Condition, Expired, Lease, Note, PolicyStatus
 from extauthz.core.errors import Conflict, NotFound
 from extauthz.core.model import MCPAccessGrant
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import Served
+from tests.tools.ports import free_port
+from tests.tools.tcp_proxy import TcpProxy
+from tests.tools.waiting import soon
 from tests.unit.extauthz.core.objects import grant, server
 
 AUDIENCE = "mcp-sentinel-controller"
@@ -57,6 +63,38 @@ async def test_a_forgotten_version_is_told(control: KubernetesControl) -> None:
     """A version that the API server does not know any more asks for a new listing."""
     with pytest.raises(Expired):
         await anext(control.changes("MCPServer", "1"))
+
+
+async def test_a_break_in_a_quiet_cluster(
+    cluster: KubeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is followed again counts as such, though the API server has nothing to tell."""
+    port = int(cluster.url.rpartition(":")[2])
+    proxy, kubeconfig = TcpProxy(port), tmp_path / "kubeconfig"
+    text = cluster.kubeconfig.read_text()
+    kubeconfig.write_text(text.replace(cluster.url, f"https://{proxy.address}"))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    calls = await new_calls("", lambda _verb, _resource: None)
+    control = KubernetesControl(calls, namespace="default", instance="me", clock=time.time)
+    listed: list[str] = []
+    watch = KindWatch(
+        control,
+        "MCPServer",
+        listed=lambda kind, _items, _gone: listed.append(kind),
+        changed=lambda _: None,
+    )
+    running = asyncio.create_task(watch.run())
+    await soon(lambda: watch.is_live, "it is followed")
+    proxy.target = free_port()
+    proxy.cut()
+    await soon(lambda: not watch.is_live, "the break is noticed")
+    proxy.target = port
+    await soon(lambda: watch.is_live, "it is followed again")
+    assert listed == ["MCPServer"]
+    running.cancel()
+    await asyncio.wait({running})
+    await calls.close()
+    proxy.close()
 
 
 async def test_status_keeps_what_others_wrote(
