@@ -13,7 +13,7 @@ from backend.adapters.kubernetes_control import KubernetesControl
 from backend.controller.certificates import SECRET
 from backend.ports.control_plane import Caller, Condition, Lease, Note, Secret, Standing
 from extauthz.core.errors import Retryable
-from tests.cluster.test_controller_process import Process
+from tests.tools.controller_process import running_controller
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import PLURALS, Served
 from tests.tools.kube_rights import account_lacking, install, verbs
@@ -106,14 +106,13 @@ def test_the_process_works(
 ) -> None:
     """As a whole: it leads, and says of a grant that it counts; the API server refuses nothing."""
     cluster.kubectl("delete", "leases", "--all", "--namespace", HOME)
-    process = Process(cluster.kubeconfig_of(HOME, SENT), HOME, "own-account", tmp_path)
+    account = cluster.kubeconfig_of(HOME, SENT)
     words = ("get", "mcpg", "g", "--namespace", namespace, "--output", "json")
     document = ("get", "configmap", "srv-gateway-policy", "--namespace", namespace)
-    try:
+    with running_controller(account, HOME, "own-account", tmp_path) as process:
         eventually(lambda: '"Accepted"' in cluster.kubectl(*words).stdout, "its status is written")
         eventually(lambda: not cluster.kubectl(*document).returncode, "the policy is written")
         assert process.leads()
-    finally:
         assert process.end() == 0
     said = [json.loads(line)["message"] for line in process.said().splitlines()]
     assert not [message for message in said if "cannot" in message]
