@@ -14,10 +14,10 @@ from backend.operations import Health
 from backend.ports.cluster import (
     ALWAYS_TOLD,
     DISPLAY,
-    RESTART_ORDER,
     ComponentState,
     ServerState,
     Status,
+    in_restart_order,
     require_restartable,
     unknown,
 )
@@ -87,7 +87,7 @@ class LocalCluster:
         states = self.components()
         for key in keys:
             require_restartable(key, states)
-        self._run(self._begin(sorted(keys, key=RESTART_ORDER.index)))
+        self._run(self._begin(in_restart_order(keys)))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

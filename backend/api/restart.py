@@ -14,7 +14,14 @@ from flask import Response
 from backend.api.answers import json_response
 from backend.api.refusals import Refused
 from backend.api.routes import OPERATE_EVERYWHERE, Answer, Call, Group, Route
-from backend.ports.cluster import DISPLAY, Cluster, ComponentState, Status, require_restartable
+from backend.ports.cluster import (
+    DISPLAY,
+    RESTART_ORDER,
+    Cluster,
+    ComponentState,
+    Status,
+    require_restartable,
+)
 from extauthz.core.governance import Restart
 
 _NOT_RUNNING: Final = (Status.NOT_DEPLOYED, Status.UNKNOWN)
@@ -24,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class RestartRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Either one component, by its key, or all that run and can be reached."""
+    """Either one component, by its key, or all of Sentinel's own that run and can be reached."""
 
     component: str = ""
     all: bool = False
@@ -112,7 +119,8 @@ def _chosen(asked: RestartRequest, states: Sequence[ComponentState]) -> Sequence
     if asked.all and key:
         raise _bad("component_required", "component required: one, or all", "leave one out")
     if asked.all:
-        return [e.key for e in states if e.status not in _NOT_RUNNING]
+        running = {e.key for e in states if e.status not in _NOT_RUNNING}
+        return [key for key in DISPLAY if key in running & set(RESTART_ORDER)]
     if not key:
         raise _bad("component_required", "component required", 'name it, or send {"all": true}')
     if key not in DISPLAY:

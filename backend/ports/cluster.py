@@ -1,6 +1,6 @@
 """The cluster: what runs the components, tells how they are, and starts them again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     is_always_told: bool = False
 
 
-# The one table of components, in the order in which they are told of.
+# The one table of components, in the order in which they are told of: ours, then what they need.
 PARTS: Final = (
     Part("ingest", "Ingest", is_always_told=True),
     Part("processor", "Processor", is_always_told=True),
@@ -42,12 +42,27 @@ PARTS: Final = (
     Part("gateway", "Gateway", is_always_told=True),
     Part("sidecar", "Sidecar"),
     Part("controller", "Controller"),
+    Part("clickhouse", "ClickHouse"),
+    Part("keeper", "ClickHouse Keeper"),
+    Part("kafka", "Kafka"),
+    Part("prometheus", "Prometheus"),
+    Part("grafana", "Grafana"),
+    Part("otel-collector", "OpenTelemetry Collector"),
+    Part("tempo", "Tempo"),
+    Part("loki", "Loki"),
+    Part("promtail", "Promtail"),
 )
 DISPLAY: Final[Mapping[str, str]] = {part.key: part.display for part in PARTS}
 ALWAYS_TOLD: Final = tuple(part.key for part in PARTS if part.is_always_told)
-# First what uses others: the sidecar's last events find ingest there. The api, which answers,
-# comes last.
+# Ours, which `all` means; a broker or a database is restarted by its name alone. First what uses
+# others: the sidecar's last events find ingest there. The api, which answers, comes last.
 RESTART_ORDER: Final = ("controller", "sidecar", "gateway", "ui", "ingest", "processor", "api")
+
+
+def in_restart_order(keys: Iterable[str]) -> list[str]:
+    """What we only use comes first."""
+    order = {key: place for place, key in enumerate(RESTART_ORDER)}
+    return sorted(keys, key=lambda key: order.get(key, -1))
 
 
 class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +77,7 @@ class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
         restarts: how often it was started again.
         lag: events that wait to be done with; null where it has none, or that is not known.
         last_error: the last fault it told of, which may be over; empty for none.
+        policy_age_seconds: since its policy was last confirmed; of several sidecars the longest.
     """
 
     key: str
@@ -77,6 +93,7 @@ class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     lag: int | None = None
     last_error: str = ""
+    policy_age_seconds: int | None = None
 
 
 class SidecarState(msgspec.Struct, frozen=True, kw_only=True):

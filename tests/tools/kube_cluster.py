@@ -238,7 +238,7 @@ def running_cluster(folder: Path) -> Iterator[KubeCluster]:
 def governed_cluster(folder: Path) -> Iterator[KubeCluster]:
     """One that serves the custom resources."""
     with running_cluster(folder) as cluster:
-        cluster.apply(ROOT / "k8s/crds")
+        cluster.apply(*sorted((ROOT / "k8s/crds").glob("mcp*.yaml")))
         yield cluster
 
 

@@ -271,7 +271,7 @@ def test_restart(client: FlaskClient, cluster: ToldCluster, mount: str) -> None:
         ({"component": ""}, 400, "component_required", "component required"),
         ({"component": "ui", "all": True}, 400, "component_required", "component required"),
         ({"all": False}, 400, "component_required", "component required"),
-        ({"component": "kafka"}, 400, "unknown_component", "unknown component"),
+        ({"component": "zookeeper"}, 400, "unknown_component", "unknown component"),
         ({"component": 1}, 400, "invalid_body", "component: expected `str`"),
         ({"components": "ui"}, 400, "invalid_body", "components: is not a known field"),
         ({"component": "ui"}, 404, "not_found", "the component `ui` is not deployed"),

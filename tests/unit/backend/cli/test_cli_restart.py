@@ -117,7 +117,7 @@ def test_what_does_not_serve_again_fails(
     [
         ((), 2, "name one component, or all of them with --all"),
         (("ingest", "--all"), 2, "name one component, or all of them with --all"),
-        (("kafka",), 1, "unknown component `kafka`; known: ingest, processor"),
+        (("kafkaa",), 1, "unknown component `kafkaa`; known: ingest, processor"),
         (("ui",), 1, "the component `ui` is not deployed here"),
     ],
 )
