@@ -106,36 +106,6 @@ class ApiCalls:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _away(error) from error
 
-    async def chunks(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """An answer as it comes, however long that takes. Raises: as `ask`."""
-        self._counted("get", _resource(path))
-        try:
-            answer = await self._send("GET", path, None, query, "", _ENDLESS)
-            async with answer:
-                if answer.status >= 300:
-                    raise _meant(answer.status, await answer.read(), path)
-                async for chunk in answer.content.iter_any():
-                    yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _away(error) from error
-
-    async def connect(
-        self, path: str, query: Mapping[str, str], protocol: str
-    ) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket. Close it in the end. Raises: NotFound, Invalid, Retryable."""
-        self._counted("connect", _resource(path))
-        _, url, headers, _, _ = await self._prepared("GET", path, query, {})
-        rest = self._api.rest_client
-        session = rest.pool_manager = rest.pool_manager or rest._create_pool_manager()
-        try:
-            return await session.ws_connect(
-                url, headers=headers, protocols=[protocol], max_msg_size=0, proxy=rest.proxy
-            )
-        except aiohttp.WSServerHandshakeError as error:
-            raise _meant(error.status, b"", path) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _away(error) from error
-
     async def _send(
         self,
         method: str,
