@@ -11,13 +11,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import unused_port
 
 from backend import wiring
 from backend.settings import Settings
 from extauthz.core import config
 from extauthz.core.errors import Invalid
 from tests.tools.oidc_provider import provider
+from tests.tools.ports import free_port
+from tests.tools.waiting import soon
 
 EVENT = {
     "source": "s",
@@ -30,8 +31,8 @@ EVENT = {
 def environ(tmp_path: Path) -> dict[str, str]:
     return {
         "EVENT_LOG_URL": f"sqlite://{tmp_path / 'log.db'}",
-        "INGEST_PORT": str(unused_port()),
-        "METRICS_PORT": str(unused_port()),
+        "INGEST_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port()),
     }
 
 
@@ -42,14 +43,15 @@ async def ingest(environ: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession
     settings = config.load(Settings, environ)
     running = asyncio.create_task(wiring.run(settings, "ingest", stop))
     async with aiohttp.ClientSession(f"http://127.0.0.1:{environ['INGEST_PORT']}") as session:
-        async with asyncio.timeout(30):
-            while not running.done():
-                try:
-                    async with session.get("/ready") as answer:
-                        if answer.status == 200:
-                            break
-                except aiohttp.ClientConnectorError:
-                    await asyncio.sleep(0.02)
+
+        async def is_ready() -> bool:
+            try:
+                async with session.get("/ready") as answer:
+                    return answer.status == 200
+            except aiohttp.ClientConnectorError:
+                return running.done()
+
+        await soon(is_ready, "ingest is ready", every=0.02)
         if not running.done():
             yield session
     stop.set()
@@ -93,14 +95,18 @@ async def test_keys_of_a_file_rotate(environ: dict[str, str], tmp_path: Path) ->
     async with ingest(environ | {"API_KEYS_FILE": str(path)}) as session:
         assert await post(session, **{"x-api-key": "old"}) == 202
         write("new")
-        async with asyncio.timeout(30):
-            while await post(session, **{"x-api-key": "new"}) == 401:
-                await asyncio.sleep(0.1)
+
+        async def is_taken() -> bool:
+            return await post(session, **{"x-api-key": "new"}) == 202
+
+        await soon(is_taken, "the new key is taken", every=0.1)
         assert await post(session, **{"x-api-key": "old"}) in (401, 429)
         write("new", "read")
-        async with asyncio.timeout(30):
-            while "auth_key_file_refused 1.0" not in await metrics_of(session):
-                await asyncio.sleep(0.1)
+
+        async def is_refused() -> bool:
+            return "auth_key_file_refused 1.0" in await metrics_of(session)
+
+        await soon(is_refused, "the file is refused", every=0.1)
         assert await post(session, **{"x-api-key": "new"}) == 202
 
 
@@ -121,10 +127,11 @@ async def test_tokens_of_a_provider(environ: dict[str, str]) -> None:
         claims = {"sentinel_scopes": ["ingest"], "sentinel_namespaces": ["team-a"]}
         token = running.sign(running.claims(**claims))
         async with ingest(environ) as session:
-            async with asyncio.timeout(20):
-                while await post(session, Authorization=f"Bearer {token}") == 503:
-                    await asyncio.sleep(0.02)
-            assert await post(session, Authorization=f"Bearer {token}") == 202
+
+            async def is_taken() -> bool:
+                return await post(session, Authorization=f"Bearer {token}") == 202
+
+            await soon(is_taken, "the keys are fetched", every=0.02)
             admin = running.sign(running.claims(sub="root"))
             assert await post(session, Authorization=f"Bearer {admin}") == 403
             expired = running.sign(running.claims(exp=int(time.time()) - 120, **claims))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -18,10 +19,10 @@ from backend import wiring
 from backend.settings import Settings
 from extauthz.core import config
 from tests.tools.ports import free_ports
+from tests.tools.waiting import SECONDS, soon
 
 KEYS = {"ADMIN_API_KEYS": "admin", "INGEST_API_KEYS": "ingest"}
 INGEST, ADMIN = {"x-api-key": "ingest"}, {"x-api-key": "admin"}
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -55,16 +56,16 @@ def event(name: str, **members: Any) -> dict[str, Any]:
 
 
 async def ready(http: aiohttp.ClientSession, environ: dict[str, str]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                url = f"http://127.0.0.1:{environ['METRICS_PORT']}/ready"
-                async with http.get(url) as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
+    url = f"http://127.0.0.1:{environ['METRICS_PORT']}/ready"
+
+    async def is_ready() -> bool:
+        try:
+            async with http.get(url) as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    await soon(is_ready, "the backend is ready", every=0.05)
 
 
 async def post(http: aiohttp.ClientSession, environ: dict[str, str], body: Any) -> int:
@@ -82,9 +83,10 @@ async def stored(http: aiohttp.ClientSession, environ: dict[str, str]) -> list[d
 
 
 async def caught_up(http: aiohttp.ClientSession, environ: dict[str, str], name: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while id_of(name) not in {e["event_id"] for e in await stored(http, environ)}:
-            await asyncio.sleep(0.05)
+    async def is_stored() -> bool:
+        return id_of(name) in {e["event_id"] for e in await stored(http, environ)}
+
+    await soon(is_stored, f"{name} is stored", every=0.05)
 
 
 async def test_an_event_s_way(http: aiohttp.ClientSession, environ: dict[str, str]) -> None:
@@ -159,8 +161,7 @@ async def test_kill_9_loses_and_doubles_nothing(
         posters = [pour(http, environ, f"{life}-{n}", taken) for n in range(3)]
         pouring = asyncio.gather(*posters)
         enough = len(taken) + 60
-        while len(taken) < enough:
-            await asyncio.sleep(0.01)
+        await soon(partial(lambda least: len(taken) >= least, enough), "events are taken")
         process.send_signal(signal.SIGKILL)
         process.wait()
         await pouring
@@ -173,4 +174,4 @@ async def test_kill_9_loses_and_doubles_nothing(
     assert taken <= set(ids)
     assert len(ids) == len(set(ids))
     process.terminate()
-    assert process.wait(PATIENCE_SECONDS) == 0
+    assert process.wait(SECONDS) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from backend.lifecycle import TaskUnit, Units
 from extauthz.core.errors import Conflict
+from tests.tools.waiting import soon
 
 
 class Recorded:
@@ -70,8 +71,7 @@ async def test_it_serves_between_start_and_drain() -> None:
 
     running = asyncio.create_task(units.run([Slow("a"), Slow("b")], stop))
     await served.wait()
-    while units.fault():
-        await asyncio.sleep(0)
+    await soon(lambda: not units.fault(), "all serve")
     assert not units.fault("a")
     stop.set()
     await running
@@ -79,8 +79,7 @@ async def test_it_serves_between_start_and_drain() -> None:
 
 
 async def restarted(units: Units) -> None:
-    while units.fault():
-        await asyncio.sleep(0)
+    await soon(lambda: not units.fault(), "all serve")
     await units.restart("a")
 
 
@@ -147,8 +146,7 @@ async def test_a_stop_amid_a_restart_ends_it() -> None:
     restarting = asyncio.create_task(restarted(units))
     await draining.wait()
     stop.set()
-    while units.fault() and not units._running[0].is_ending:
-        await asyncio.sleep(0)
+    await soon(lambda: not units.fault() or units._running[0].is_ending, "the drain begins")
     going_on.set()
     await running
     await restarting

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from backend.adapters.sqlite_log import SqliteLog
 from backend.ports.event_log import Message
 from backend.queries import EventFilter
 from tests.tools.event_ids import id_of, name_of
+from tests.tools.waiting import eventually
 
 
 def envelope(name: str, **members: Any) -> bytes:
@@ -92,11 +92,10 @@ async def test_what_was_ended_half_way_goes_on(
     target = tmp_path / "fresh"
     names = [f"e{n:05}" for n in range(3000)]
     await fill(log, names)
-    monkeypatch.setenv("BATCH_SIZE", "10")  # so that there is a middle
+    monkeypatch.setenv("BATCH_SIZE", "3")  # so that there is a middle
     process = subprocess.Popen(command(tmp_path, target), stdout=subprocess.PIPE, text=True)
-    while not list(target.glob("store/*/*/202611*")):  # the first part
-        assert process.poll() is None
-        time.sleep(0.01)
+    eventually(lambda: list(target.glob("store/*/*/202611*")), "the first part", every=0.01)
+    assert process.poll() is None
     process.send_signal(number)
     process.communicate()
     monkeypatch.setenv("BATCH_SIZE", "1000")

@@ -13,7 +13,7 @@ from backend import wiring
 from backend.settings import Settings
 from extauthz.core import config
 from tests.tools.ports import free_ports
-from tests.tools.waiting import SECONDS
+from tests.tools.waiting import SECONDS, soon
 
 INGEST, ADMIN = {"x-api-key": "ingest"}, {"x-api-key": "admin"}
 ENOUGH = 15  # requests of each kind around each restart
@@ -43,8 +43,7 @@ class Load:
 
     async def goes_on(self) -> None:
         taken, asked = len(self.taken) + ENOUGH, self.asked + ENOUGH
-        while len(self.taken) < taken or self.asked < asked:
-            await asyncio.sleep(0.01)
+        await soon(lambda: len(self.taken) >= taken and self.asked >= asked, "the load goes on")
 
 
 @pytest.fixture
@@ -86,14 +85,14 @@ async def told(http: aiohttp.ClientSession, url: str) -> Any:
 
 
 async def ready(http: aiohttp.ClientSession, backend: dict[str, str]) -> None:
-    while True:
+    async def is_ready() -> bool:
         try:
             async with http.get(f"{backend['metrics']}/ready") as answer:
-                if answer.status == 200:
-                    return
+                return answer.status == 200
         except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.02)
+            return False
+
+    await soon(is_ready, "the backend is ready", every=0.02)
 
 
 async def restarted(http: aiohttp.ClientSession, api: str, key: str) -> None:
@@ -108,8 +107,12 @@ async def restarted(http: aiohttp.ClientSession, api: str, key: str) -> None:
     url, body = f"{api}/api/v1/runtime/actions/restart", {"component": key}
     async with http.post(url, json=body, headers=ADMIN) as answer:
         assert await answer.json() == {"success": True, "component": key}
-    while (now := await state())["restarts"] == before["restarts"] or now["status"] != "Ready":
-        await asyncio.sleep(0.02)
+
+    async def is_back() -> bool:
+        now = await state()
+        return now["restarts"] > before["restarts"] and now["status"] == "Ready"
+
+    await soon(is_back, f"{key} serves again", every=0.02)
 
 
 async def test_each_component_restarts_under_load(

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from backend import logs
 from backend.lifecycle import Units
 from backend.serving import HttpUnit, WsgiUnit
 from extauthz.core.errors import Invalid
+from tests.tools.waiting import SECONDS, soon
 
 BIG = b"x" * (8 << 20)
 
@@ -27,7 +29,7 @@ class SlowApp:
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         self.entered.set()
-        self.released.wait(30)
+        self.released.wait(SECONDS)
         start("200 OK", [("Content-Length", str(len(BIG)))])
         return [BIG]
 
@@ -45,7 +47,7 @@ async def test_a_running_request_is_answered_in_full() -> None:
                 return await answer.read()
 
         asked = asyncio.create_task(get())
-        await asyncio.to_thread(app.entered.wait, 30)
+        await asyncio.to_thread(app.entered.wait, SECONDS)
         stop.set()
         await refused(unit.port)
         app.released.set()
@@ -55,14 +57,16 @@ async def test_a_running_request_is_answered_in_full() -> None:
 
 async def refused(port: int) -> None:
     """Return once nobody listens on the port."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-            except ConnectionError:
-                return
-            await asyncio.sleep(0.01)
+
+    async def is_refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            return True
+        writer.close()
+        return False
+
+    await soon(is_refused, "nobody listens")
 
 
 class Hello:
@@ -108,8 +112,7 @@ async def test_a_restart_turns_nobody_away(kind: Any) -> None:
     unit = kind("a", app.new_app if kind is HttpUnit else app.wsgi, "127.0.0.1", 0)
     units, stop, enough = Units(20.0, lambda: 0.0), asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(units.run([unit], stop))
-    while units.fault():
-        await asyncio.sleep(0)
+    await soon(lambda: not units.fault(), "it serves")
     answers = 0
 
     async def ask() -> None:
@@ -123,13 +126,15 @@ async def test_a_restart_turns_nobody_away(kind: Any) -> None:
             answers += 1
 
     asking = [asyncio.create_task(ask()) for _ in range(8)]
-    async with asyncio.timeout(60):
-        for _ in range(3):
-            before = answers
-            await units.restart("a")
-            while answers < before + 50:
-                await asyncio.sleep(0.01)
-                assert not [each.result() for each in asking if each.done()], "turned away"
+
+    def has_answered(count: int) -> bool:
+        assert not [each.result() for each in asking if each.done()], "turned away"
+        return answers >= count
+
+    for _ in range(3):
+        more = answers + 50
+        await units.restart("a")
+        await soon(partial(has_answered, more), "more answers")
     enough.set()
     await asyncio.gather(*asking)
     stop.set()
@@ -145,7 +150,7 @@ async def test_a_connection_that_is_kept_ends_with_an_answer() -> None:
     await ready.wait()
     reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await asyncio.to_thread(app.entered.wait, 30)
+    await asyncio.to_thread(app.entered.wait, SECONDS)
     stop.set()
     await refused(unit.port)
     app.released.set()
@@ -167,7 +172,7 @@ async def test_strangers_take_neither_disk_nor_places() -> None:
     running = asyncio.create_task(unit.run(stop, ready.set))
     await ready.wait()
     idle = [await asyncio.open_connection("127.0.0.1", unit.port) for _ in range(200)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         for size, status in ((1 << 30, b"413"), (0, b"200")):
             reader, writer = await asyncio.open_connection("127.0.0.1", unit.port)
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)

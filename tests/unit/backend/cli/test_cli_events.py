@@ -14,6 +14,7 @@ from backend.cli import events
 from backend.cli.console import Failure
 from backend.cli.events import Trail, table
 from backend.cli.running import Api
+from tests.tools.waiting import soon
 
 
 def event(number: int, **payload: object) -> dict[str, Any]:
@@ -104,13 +105,13 @@ async def test_following_outlives_a_restart(capsys: pytest.CaptureFixture[str]) 
             following = Trail(Api(url, "key"), {}).batches(session, 2, follow=True)
             await anext(following)
         waiting = asyncio.ensure_future(anext(following))
-        while "trying again" not in (told := capsys.readouterr().err):
-            await asyncio.sleep(0.01)
+        told = await soon(lambda: capsys.readouterr().err, "the outage is told")
         stored.append(event(2))
         async with api(stored, int(url.rpartition(":")[2])):
             assert [each["event_id"] for each in await waiting] == ["id-2"]
         await following.aclose()
     assert "is it running?" in told
+    assert "trying again" in told
     assert capsys.readouterr().err == "the api answers again\n"
 
 

@@ -6,7 +6,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ import psutil
 
 from backend.cli.guard import GRACE_VARIABLE, RUN_VARIABLE, members
 from backend.cli.supervisor import Guard
+from tests.tools.waiting import SECONDS, eventually
 
 # A child that ignores SIGTERM and has put a child of its own into another session.
 STUBBORN = """
@@ -57,8 +57,8 @@ def test_ends_children_and_grandchildren_when_the_supervisor_is_gone() -> None:
         guard = _guard({RUN_VARIABLE: token, GRACE_VARIABLE: "0.2"})
         assert guard.stdin is not None
         guard.stdin.close()
-        assert guard.wait(timeout=20) == 0
-        assert child.wait(timeout=5) == -signal.SIGKILL
+        assert guard.wait(SECONDS) == 0
+        assert child.wait(SECONDS) == -signal.SIGKILL
         assert not [pid for pid in run if _lives(pid)]
 
 
@@ -69,7 +69,7 @@ def test_leaves_other_runs_alone() -> None:
         guard = _guard({RUN_VARIABLE: secrets.token_hex(8), GRACE_VARIABLE: "0.2"})
         assert guard.stdin is not None
         guard.stdin.close()
-        assert guard.wait(timeout=20) == 0
+        assert guard.wait(SECONDS) == 0
         assert other.poll() is None
         assert none.poll() is None
 
@@ -79,16 +79,14 @@ def test_ctrl_c_does_not_end_the_guard() -> None:
     guard = _guard({RUN_VARIABLE: secrets.token_hex(8)})
     process = psutil.Process(guard.pid)
     try:
-        deadline = time.monotonic() + 20
-        while not _ignores_sigint(guard.pid) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        eventually(lambda: _ignores_sigint(guard.pid), "it ignores signals")
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         assert guard.poll() is None
     finally:
         assert guard.stdin is not None
         guard.stdin.close()
-    assert guard.wait(timeout=20) == 0
+    assert guard.wait(SECONDS) == 0
 
 
 def test_the_supervisor_stops_its_guard() -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from backend.cli.processes import Child, Died, Program
 from backend.cli.supervisor import RESTARTS, Supervisor
 from extauthz.core.errors import Conflict
+from tests.tools.waiting import SECONDS, soon
 
 SLEEP = "import time; time.sleep(600)"
 # Says when it is asked to end, then ends; `ready` tells that it can be asked.
@@ -47,7 +48,7 @@ def program(
         cwd=folder,
         log=folder / f"{name}.log",
         is_ready=is_ready,
-        ready_seconds=20.0,
+        ready_seconds=SECONDS,
         stop_seconds=stop_seconds,
         restarts=restarts,
     )
@@ -88,7 +89,7 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
     stack.supervisor.on_signal()
     assert not stack.supervisor.hurry.is_set()
     stack.supervisor.on_signal()
-    await asyncio.wait_for(stack.supervisor.stop(), 30)
+    await asyncio.wait_for(stack.supervisor.stop(), SECONDS)
     assert not stack.supervisor.children[0].pid
 
 
@@ -101,8 +102,7 @@ async def test_a_program_that_ends_is_started_again(tmp_path: Path) -> None:
     first = child.pid
     (tmp_path / "one.ready").unlink()
     os.kill(first, signal.SIGKILL)
-    while not (tmp_path / "one.ready").exists():  # a file tells it
-        await asyncio.sleep(0.05)
+    await soon((tmp_path / "one.ready").exists, "it is ready again")
     assert child.pid not in {0, first}
     assert "one was ended by SIGKILL; starting it again" in stack.said.getvalue()
     keeping.cancel()
@@ -199,9 +199,7 @@ async def test_what_was_restarted_is_kept_again(tmp_path: Path) -> None:
     await stack.supervisor.restart(("one",))
     (child,) = stack.supervisor.children
     os.kill(child.pid, signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while child.starts < 3:
-            await asyncio.sleep(0.02)
+    await soon(lambda: child.starts >= 3, "it is started again")
     assert "one was ended by SIGKILL; starting it again" in stack.said.getvalue()
     await end(stack, keeping)
 
@@ -222,9 +220,7 @@ time.sleep(600)
     (tmp_path / "one.ready").unlink()
     with pytest.raises(Died, match="exit status 5"):
         await stack.supervisor.restart(("one",))
-    async with asyncio.timeout(30):
-        while not (tmp_path / "one.ready").exists():
-            await asyncio.sleep(0.02)
+    await soon((tmp_path / "one.ready").exists, "it is ready again")
     assert stack.supervisor.children[0].starts == 3
     await end(stack, keeping)
 
@@ -251,9 +247,7 @@ async def test_a_stop_amid_a_restart_leaves_nothing_running(tmp_path: Path) -> N
     slow = OBEDIENT.replace('.ready").touch()', '.ready")')
     stack.supervisor.children[0].program = program(tmp_path, "one", slow)
     restarting = asyncio.create_task(stack.supervisor.restart(("one",)))
-    async with asyncio.timeout(30):
-        while stack.supervisor.children[0].pid in {0, first}:
-            await asyncio.sleep(0.02)
+    await soon(lambda: stack.supervisor.children[0].pid not in {0, first}, "it starts again")
     await end(stack, keeping)
     with pytest.raises(Conflict, match="stopped meanwhile"):
         await restarting

@@ -22,6 +22,7 @@ from backend.queries import EventFilter
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import Change, read_change
 from tests.tools.event_ids import id_of
+from tests.tools.waiting import soon
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -275,19 +276,22 @@ async def test_the_unit_sees_an_edit_and_stops(
     (folder / "a.yaml").write_text(grant("a"))
     stop, ready = asyncio.Event(), asyncio.Event()
     unit = asyncio.create_task(watch().run(stop, ready.set))
-    async with asyncio.timeout(20):
-        await ready.wait()
-        while not await history.changes():
-            await asyncio.sleep(0.01)
-        assert await history.changes() == [("created", "a", True)]
-        (folder / "a.yaml").write_text(grant("a", disabled=True))
-        while len(await history.changes()) < 2:
-            await asyncio.sleep(0.01)
-        folder.rename(folder.with_name("away"))
-        await asyncio.sleep(0.1)
-        folder.with_name("away").rename(folder)
-        (folder / "a.yaml").write_text(grant("a", maxTrust="high"))
-        while len(await history.changes()) < 3:
-            await asyncio.sleep(0.01)
-        stop.set()
-        await unit
+
+    async def told(count: int) -> None:
+        async def are_there() -> bool:
+            return len(await history.changes()) >= count
+
+        await soon(are_there, f"{count} changes")
+
+    await ready.wait()
+    await told(1)
+    assert await history.changes() == [("created", "a", True)]
+    (folder / "a.yaml").write_text(grant("a", disabled=True))
+    await told(2)
+    folder.rename(folder.with_name("away"))
+    await asyncio.sleep(0.1)
+    folder.with_name("away").rename(folder)
+    (folder / "a.yaml").write_text(grant("a", maxTrust="high"))
+    await told(3)
+    stop.set()
+    await unit

@@ -31,6 +31,7 @@ from extauthz.core.writing import Object, to_object
 from tests.tools.event_ids import id_of
 from tests.tools.event_rows import NOON
 from tests.tools.log_thread import LogThread
+from tests.tools.waiting import eventually
 
 CHILD = Path(__file__).with_name("recorder_child.py")
 KEPT = 20
@@ -231,9 +232,7 @@ def test_the_unit_delivers_as_soon_as_it_can(part: Part) -> None:
     running = asyncio.run_coroutine_threadsafe(part.delivery.run(stop, ready.set), part.thread.loop)
     part.thread.run(ready.wait())
     part.recorder.record_later(change(ON, OFF))
-    while not (told := part.told()):
-        pass
-    assert told == [("api", "changed")]
+    assert eventually(part.told, "the change is told") == [("api", "changed")]
     part.thread.loop.call_soon_threadsafe(stop.set)
     running.result(60)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.tools.waiting import soon
 from tests.unit.backend.ingest.conftest import NEW_ID, Client, Logged, NewClient
 
 GOOD: dict[str, Any] = {"source": "s", "event_type": "mcp.request", "payload": {"a": 1}}
@@ -249,9 +250,10 @@ async def test_a_sender_that_hangs_up(client: Client, caplog: pytest.LogCaptureF
 
 
 async def until_metrics(client: Client, line: str) -> None:
-    async with asyncio.timeout(20):
-        while line not in await (await client.get("/metrics")).text():
-            await asyncio.sleep(0.01)
+    async def is_told() -> bool:
+        return line in await (await client.get("/metrics")).text()
+
+    await soon(is_told, line)
 
 
 async def test_method_and_media_type(client: Client) -> None:

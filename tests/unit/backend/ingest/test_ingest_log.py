@@ -17,6 +17,7 @@ from backend.operations import Health
 from backend.ports.event_log import Message
 from backend.serving import HttpUnit
 from extauthz.core.errors import Busy
+from tests.tools.waiting import soon
 from tests.unit.backend.ingest.conftest import NEW_ID, NOW, Client, Logged, NewClient
 from tests.unit.backend.ingest.test_ingest import GOOD
 
@@ -95,9 +96,11 @@ async def test_a_log_that_is_slow(new_client: NewClient, gated: Gated, logged: L
     assert "again" in problem["detail"]
     assert await held(client) > 0
     gated.gate.set()
-    async with asyncio.timeout(10):
-        while await held(client):
-            await asyncio.sleep(0.01)
+
+    async def is_free() -> bool:
+        return not await held(client)
+
+    await soon(is_free, "its room is free")
     assert len(await logged.records()) == 1  # the copy that comes will be marked as resent
 
 
@@ -129,17 +132,17 @@ async def test_stop_answers_what_was_asked(log: SqliteLog, gated: Gated, logged:
 
     unit, stop = HttpUnit("ingest", new_app, "127.0.0.1", 0, inflates=False), asyncio.Event()
     running = asyncio.create_task(Units(20.0, lambda: NOW).run([unit], stop))
-    async with asyncio.timeout(10):
-        while not unit.port:
-            await asyncio.sleep(0.01)
+    await soon(lambda: unit.port, "ingest listens")
     url = f"http://127.0.0.1:{unit.port}/events"
     async with aiohttp.ClientSession() as session:
         posting = asyncio.create_task(session.post(url, json=GOOD))
         await gated.waiting.wait()
         stop.set()
-        async with asyncio.timeout(10):
-            while await answers(unit.port):
-                await asyncio.sleep(0.01)
+
+        async def is_closed() -> bool:
+            return not await answers(unit.port)
+
+        await soon(is_closed, "nothing new is accepted")
         gated.gate.set()
         assert (await posting).status == 202
     await running

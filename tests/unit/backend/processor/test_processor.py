@@ -73,8 +73,10 @@ def ids(store: EventStore) -> list[str]:
 
 
 async def until_stored(store: EventStore, name: str) -> None:
-    while name not in await asyncio.to_thread(ids, store):  # the store has no bell
-        await asyncio.sleep(0.01)
+    async def is_stored() -> bool:
+        return name in await asyncio.to_thread(ids, store)
+
+    await soon(is_stored, f"{name} is stored")
 
 
 def count(registry: CollectorRegistry, result: str) -> float:
@@ -333,8 +335,9 @@ async def test_a_lag_that_cannot_be_read_is_no_number(
     registry, stop = new_registry(), asyncio.Event()
     far: Any = FarLog(log)
     running = asyncio.create_task(processor(far, store, registry).run(stop, lambda: None))
-    while not math.isnan(registry.get_sample_value("processor_lag_records") or 0):
-        await asyncio.sleep(0.01)
+    await soon(
+        lambda: math.isnan(registry.get_sample_value("processor_lag_records") or 0), "no number"
+    )
     far.away = False
     await until_sampled(registry, "processor_lag_records", 0)
     stop.set()
@@ -342,8 +345,7 @@ async def test_a_lag_that_cannot_be_read_is_no_number(
 
 
 async def until_sampled(registry: CollectorRegistry, name: str, value: float) -> None:
-    while registry.get_sample_value(name) != value:
-        await asyncio.sleep(0.01)
+    await soon(lambda: registry.get_sample_value(name) == value, f"{name} is {value}")
 
 
 class PickyStore(FailingStore):
