@@ -21,6 +21,7 @@ WATCH_SECONDS: Final = 290  # then the API server ends a watch, and it is asked 
 QUIET_SECONDS: Final = 1.0  # what is wrong with a watch, and what it has missed, come at once
 _BOUNDED: Final = aiohttp.ClientTimeout(total=15.0, sock_connect=3.0)
 _UNBOUNDED: Final = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30.0, sock_connect=3.0)
+_ENDLESS: Final = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
 _IN_POD: Final = "KUBERNETES_SERVICE_HOST"  # set in every pod
 # A connection whose other end vanished is noticed within some 20 s: nothing is lost meanwhile
 # but time, in which nobody would be revoked.
@@ -106,6 +107,36 @@ class ApiCalls:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _away(error) from error
 
+    async def chunks(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """An answer as it comes, however long that takes. Raises: as `ask`."""
+        self._counted("get", _resource(path))
+        try:
+            answer = await self._send("GET", path, None, query, "", _ENDLESS)
+            async with answer:
+                if answer.status >= 300:
+                    raise _meant(answer.status, await answer.read(), path)
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _away(error) from error
+
+    async def connect(
+        self, path: str, query: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket. Close it in the end. Raises: NotFound, Invalid, Retryable."""
+        self._counted("connect", _resource(path))
+        _, url, headers, _, _ = await self._prepared("GET", path, query, {})
+        rest = self._api.rest_client
+        session = rest.pool_manager = rest.pool_manager or rest._create_pool_manager()
+        try:
+            return await session.ws_connect(
+                url, headers=headers, protocols=[protocol], max_msg_size=0, proxy=rest.proxy
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise _meant(error.status, b"", path) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _away(error) from error
+
     async def _send(
         self,
         method: str,
@@ -116,7 +147,22 @@ class ApiCalls:
         bound: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content or "application/json"}
-        made = await self._api.param_serialize(
+        made = await self._prepared(method, path, query, headers, body)
+        answer = await self._api.call_api(*made, _request_timeout=bound)
+        found = answer.response
+        assert isinstance(found, aiohttp.ClientResponse)
+        return found
+
+    async def _prepared(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: dict[str, str],
+        body: Raw | None = None,
+    ) -> tuple[str, str, dict[str, str], Any, Any]:
+        """With the credential, which may be fetched anew for it."""
+        method, url, made, sent, posted = await self._api.param_serialize(
             method=method,
             resource_path=path,
             query_params=list(query.items()),
@@ -124,30 +170,30 @@ class ApiCalls:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = await self._api.call_api(*made, _request_timeout=bound)
-        found = answer.response
-        assert isinstance(found, aiohttp.ClientResponse)
-        return found
+        return method, url, made, sent, posted
 
 
-async def new_calls(context: str, counted: Callable[[str, str], None]) -> ApiCalls:
+async def new_calls(
+    context: str, counted: Callable[[str, str], None], kubeconfig: str = ""
+) -> ApiCalls:
     """By the kubeconfig (`KUBECONFIG`, or kubectl's own), in a pod by its account.
 
     Args:
         context: of the kubeconfig; empty for its current one.
         counted: called with the verb and the resource of each call.
+        kubeconfig: a file instead.
 
     Raises:
         Invalid: there is no such context, and no other credential.
     """
     made = client.Configuration()
     try:
-        if os.environ.get(_IN_POD) and not os.environ.get("KUBECONFIG") and not context:
+        named = kubeconfig or os.environ.get("KUBECONFIG")
+        if os.environ.get(_IN_POD) and not named and not context:
             config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
         else:
-            file = os.environ.get("KUBECONFIG") or KUBE_CONFIG_DEFAULT_LOCATION
             await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=file,
+                config_file=named or KUBE_CONFIG_DEFAULT_LOCATION,
                 context=context or None,
                 client_configuration=made,
                 persist_config=False,
