@@ -1,0 +1,149 @@
+"""The manifests as kustomize puts them together, and what tests ask of them."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.tools.kube_binaries import ROOT, binaries
+
+Raw = dict[str, Any]
+
+K8S: Final = ROOT / "k8s"
+OVERLAYS: Final = ("overlays/single-node", "overlays/production")
+EXAMPLE: Final = "example"
+VARIANTS: Final = ("loopback", "redirect")  # components beside that of the sidecar
+SIDECAR: Final = "sentinel.mcpruntime.org/sidecar"
+
+
+@cache
+def rendered(folder: str) -> tuple[Raw, ...]:
+    """Objects of a folder with a kustomization below k8s/; not to be changed."""
+    return tuple(yaml.safe_load_all(rendered_text(K8S / folder)))
+
+
+def rendered_text(folder: Path) -> str:
+    """What `kubectl kustomize` prints."""
+    words = [binaries() / "kubectl", "kustomize", folder]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def variant_of(example: Path, variant: str) -> str:
+    """The example with a variant of the sidecar, as a user would write its kustomization.
+
+    Args:
+        example: a new folder for that.
+    """
+    example.mkdir()
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [_way(example, K8S / EXAMPLE)],
+        "components": [_way(example, K8S / "components" / variant)],
+    }
+    (example / "kustomization.yaml").write_text(yaml.safe_dump(own))
+    return rendered_text(example)
+
+
+def _way(start: Path, end: Path) -> str:
+    return os.path.relpath(end.resolve(), start.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What makes pods.
+
+    Args:
+        raw: the Deployment, StatefulSet or Job.
+    """
+
+    raw: Raw
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.raw["metadata"]["namespace"])
+
+    @property
+    def replicas(self) -> int:
+        return int(self.raw["spec"].get("replicas", 1))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Of its pods."""
+        found: Mapping[str, str] = self.raw["spec"]["template"]["metadata"]["labels"]
+        return found
+
+    @property
+    def pod(self) -> Raw:
+        """The spec of its pods."""
+        found: Raw = self.raw["spec"]["template"]["spec"]
+        return found
+
+    @property
+    def containers(self) -> Sequence[Raw]:
+        """All, those of the start first."""
+        return [*self.pod.get("initContainers", ()), *self.pod["containers"]]
+
+    @property
+    def claims(self) -> Sequence[str]:
+        """Names of the volumes that it has claimed for each pod."""
+        return [
+            each["metadata"]["name"] for each in self.raw["spec"].get("volumeClaimTemplates", ())
+        ]
+
+
+def workloads(objects: Sequence[Raw]) -> Iterator[Workload]:
+    """All that make pods."""
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            yield Workload(each)
+
+
+def named(objects: Sequence[Raw], kind: str) -> Mapping[tuple[str, str], Raw]:
+    """Objects of a kind by namespace and name."""
+    return {
+        (each["metadata"].get("namespace", ""), each["metadata"]["name"]): each
+        for each in objects
+        if each["kind"] == kind
+    }
+
+
+def environment(
+    container: Raw, config: Mapping[tuple[str, str], Raw], namespace: str, **fields: str
+) -> dict[str, str]:
+    """What a container is started with; what only a cluster knows is `namespace-key` of its source.
+
+    Args:
+        config: the ConfigMaps.
+        fields: values of the pod's fields, by the last part of their paths.
+    """
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", ()):
+        found |= config[namespace, source["configMapRef"]["name"]]["data"]
+    for entry in container.get("env", ()):
+        value = entry.get("value")
+        if value is None:
+            value = _from(entry["valueFrom"], fields)
+        for name, known in found.items():
+            value = value.replace(f"$({name})", known)
+        found[entry["name"]] = value
+    return found
+
+
+def _from(source: Raw, fields: Mapping[str, str]) -> str:
+    if secret := source.get("secretKeyRef"):
+        return f"secret-{secret['key']}"
+    path = source["fieldRef"]["fieldPath"]
+    last = path.rstrip("']").replace("/", ".").replace("'", ".").rpartition(".")[2]
+    return fields.get(last, f"field-{last}")
