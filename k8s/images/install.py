@@ -17,8 +17,6 @@ from typing import Final
 
 # What compiled modules are made of, types for checkers, and packages' own tests.
 UNUSED: Final = ("*.c", "*.h", "*.pxd", "*.pxi", "*.pyi", "*.pyx", "*.proto", "test", "tests")
-# The rest runs by `python -m`.
-KEPT_COMMANDS: Final = ("python*", "sentinel")
 PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -55,7 +53,7 @@ def _trim(folder: Path) -> None:
         else:
             unused.unlink(missing_ok=True)  # it may have been in one of these folders
     for command in (folder / "bin").iterdir():
-        if not any(command.match(kept) for kept in KEPT_COMMANDS):
+        if not command.name.startswith("python"):  # what runs, runs by `python -m`
             command.unlink()
     # Compiled now, for the file system is read-only when it runs. Source and compiled module
     # beside each other would weigh twice; what fails still names its file and line.
