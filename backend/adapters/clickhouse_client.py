@@ -1,7 +1,9 @@
 """Connections to ClickHouse, its errors as ours, and what its queries share."""
 
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -38,6 +40,7 @@ _DISK: Final = frozenset({243, 75, 87, 434})
 _TOO_MUCH: Final = frozenset({158, 159, 160, 307})
 _MEMORY: Final = 241  # MEMORY_LIMIT_EXCEEDED
 
+_ROOM: Final = 1 << 20  # bytes: more than all definitions
 _WITH_PASSWORD: Final = re.compile(r"//[^/@]*@")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -133,6 +136,17 @@ class Server:
             client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{clause}")
         finally:
             client.close()
+
+    def check_room(self) -> None:
+        """Before a change of a table: chDB would write its new definition in part, and lose it.
+
+        Raises: OSError: the disk takes no more.
+        """
+        if self.is_embedded:
+            with tempfile.TemporaryFile(dir=self._folder) as probe:
+                probe.write(bytes(_ROOM))
+                probe.flush()
+                os.fsync(probe.fileno())
 
     def connect(self, answer_seconds: int = ANSWER_SECONDS) -> Client:
         """A connection of its own to the database.

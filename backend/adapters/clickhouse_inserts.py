@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any, Final
 
@@ -47,24 +48,29 @@ class Inserts:
         self._server, self._schema, self._reader = server, schema, reader
         self._seconds = seconds
         self._writer = server.connect(seconds)
-        self._parts = Parts(self._writer.raw_query) if server.is_embedded else None
+        self._parts = Parts(self._ask) if server.is_embedded else None
+        if self._parts:
+            self._parts.start()
         self._in_doubt = False  # whether one of ours may still run
         # Our inserts are told by it in `system.processes`, and the table's constraint `in_time`
         # reads what follows.
         self._comment = f"sentinel insert into {server.database} until "
 
     def close(self) -> None:
+        if self._parts:
+            self._parts.close()
         self._writer.close()
 
     def insert(self, rows: Sequence[StoredEvent], until: float) -> None:
-        """Store rows. Raises: Invalid, Retryable, Damaged."""
+        """Store rows. Raises: Invalid, Retryable."""
         # No text holds a lone surrogate, for each was read from UTF-8.
         # A stream: clickhouse-connect sends bytes again when their answer was lost, though
         # they may be stored by then.
         block = BytesIO(lines_of(rows))
         named = {"log_comment": self._comment + self._deadline(until)}
         self._in_doubt = True
-        with translated(blame=BAD_ROW):
+        checked = self._parts.inserting() if self._parts else nullcontext()
+        with checked, translated(blame=BAD_ROW):
             self._writer.raw_insert(
                 "events",
                 WRITTEN,
@@ -72,12 +78,10 @@ class Inserts:
                 fmt=FORMAT,
                 settings=_SETTINGS | {"max_execution_time": str(self._seconds)} | named,
             )
-            if self._parts:
-                self._parts.check()
         self._in_doubt = False
 
     def await_doubtful(self) -> None:
-        """Until the one that failed is over, if one did. Raises: Retryable, Damaged."""
+        """Until the one that failed is over, if one did. Raises: Retryable."""
         if self._in_doubt:
             self.await_all()
             self._in_doubt = False
@@ -85,8 +89,7 @@ class Inserts:
     def await_all(self) -> None:
         """Until none runs that runs now: of a process that died, too. Raises: as above."""
         if self._parts:  # an insert of chDB is over when its call is, but perhaps not whole
-            with translated():
-                self._parts.check()
+            self._parts.check()
             return
         until = time.monotonic() + self._seconds + ANSWER_SECONDS
         awaited = running = self._running()
@@ -96,6 +99,10 @@ class Inserts:
             time.sleep(POLL_SECONDS)
             running = self._running()
         self._catch_up()
+
+    def _ask(self, statement: str) -> bytes:
+        with translated():
+            return self._writer.raw_query(statement)
 
     def _deadline(self, until: float) -> str:
         """In milliseconds of the server's clock; empty where there is none, or no server."""

@@ -108,6 +108,8 @@ class ClickHouseStore:
 
     def migrate(self) -> None:
         with translated():
+            if self.pending():
+                self._server.check_room()
             client = self._server.connect(MIGRATION_SECONDS)
             try:
                 clickhouse_schema.migrate(client, self._reader, self._schema)

@@ -22,7 +22,6 @@ from backend.queries import (
     Summary,
     Usage,
 )
-from extauthz.core.errors import SentinelError
 
 EventKey = tuple[str, str]  # producer and event_id: nobody's event is another's copy
 
@@ -86,10 +85,6 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
         return Position(self.topic_id, self.log_partition, self.log_offset)
 
 
-class Damaged(SentinelError):
-    """The store on disk is not what it should be; a new start of the process mends it."""
-
-
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
     """A step that brings the store's schema up to date.
@@ -145,7 +140,6 @@ class EventStore(Protocol):
 
         Raises:
             Invalid: the store cannot take a row as it is.
-            Damaged: it cannot go on.
         """
 
     def known_events(

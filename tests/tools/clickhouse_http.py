@@ -16,7 +16,6 @@ from typing import Final
 from aiohttp import web
 
 from backend.adapters.chdb_parts import Parts
-from backend.ports.event_store import Damaged
 from extauthz.core.errors import Retryable
 from tests.tools.clickhouse_endpoint import Fault
 
@@ -39,8 +38,7 @@ class _Endpoint:
         self._open = chdb.connect(path)  # keeps the engine up between requests
         self._faults: list[Fault] = []
         self._parts: dict[str, Parts] = {}
-        self._checking = threading.Lock()
-        self._dropped = 0  # how often a check found parts that were not whole
+        self._opening = threading.Lock()
         self.inserts = 0
 
     def app(self) -> web.Application:
@@ -115,10 +113,13 @@ class _Endpoint:
                 if name not in _TRANSPORT and not name.startswith("param_"):
                     connection.query(f"SET {name} = '{value}'")
             if insert:
-                dropped = self._dropped
-                # In one text: of rows that are sent in pieces, chDB tells no broken constraint.
-                connection.query(statement.decode())
-                self._check_parts(given["database"], dropped)
+                try:
+                    with self._parts_of(given["database"]).inserting():
+                        # In one text: of rows sent in pieces, chDB tells no broken constraint.
+                        connection.query(statement.decode())
+                except Retryable as error:
+                    said = f"Code: 243. DB::Exception: {error} (NOT_ENOUGH_SPACE)"
+                    raise Retryable(said) from error
                 return b""
             parameters = {n[6:]: v for n, v in given.items() if n.startswith("param_")}
             return bytes(
@@ -127,33 +128,24 @@ class _Endpoint:
         finally:
             connection.close()
 
-    def _check_parts(self, database: str, dropped: int) -> None:
-        """Check what an insert wrote.
-
-        Args:
-            dropped: as it was before the insert. Another insert's check may have found, and
-                dropped, the parts of this one.
-
-        Raises:
-            Retryable: with the code of a full disk.
-            Damaged: likewise.
-        """
-        with self._checking:
+    def _parts_of(self, database: str) -> Parts:
+        """What a server would do by itself: find what was not written, and say so."""
+        with self._opening:
             if database not in self._parts:
                 connection = self._chdb.connect(self._path)
                 connection.query(f"USE `{database}`")
-                ask = lambda sql: bytes(connection.query(sql, "TabSeparated").bytes())  # noqa: E731
+                asking = threading.Lock()
+
+                def ask(statement: str) -> bytes:
+                    with asking:
+                        try:
+                            return bytes(connection.query(statement, "TabSeparated").bytes())
+                        except Exception as error:
+                            raise Retryable(str(error)) from error
+
                 self._parts[database] = Parts(ask)
-            try:
-                self._parts[database].check()
-            except (Retryable, Damaged) as error:
-                self._dropped += 1
-                raise type(error)(
-                    f"Code: 243. DB::Exception: {error} (NOT_ENOUGH_SPACE)"
-                ) from error
-            if self._dropped != dropped:
-                lost = "another insert's check dropped parts meanwhile"
-                raise Retryable(f"Code: 243. DB::Exception: {lost} (NOT_ENOUGH_SPACE)")
+                self._parts[database].start()
+            return self._parts[database]
 
     def _occupy(self, seconds: float, given: dict[str, str]) -> None:
         """What a slow query looks like in `system.processes`, also while it waits here."""

@@ -1,5 +1,6 @@
 """What chDB does not tell: that it could not write. The real engine, with files cut short."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from uuid import UUID
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from backend.adapters.chdb_parts import Parts
 from backend.adapters.clickhouse_store import ClickHouseStore
-from backend.ports.event_store import Damaged, StoredEvent
+from backend.ports.event_store import StoredEvent
 from extauthz.core.errors import Retryable
 
 NONE: frozenset[str] = frozenset()
@@ -88,24 +90,96 @@ def test_what_was_written_before_a_crash_is_checked(client: Client, store: Click
     assert store.last_offset(UUID(int=0), 0) == -1
 
 
-def test_a_merge_that_is_not_whole_is_undone_by_a_start(
-    client: Client, store: ClickHouseStore, tmp_path: Path
-) -> None:
-    """Nothing may go on; a start finds the parts that were merged, with every row."""
-    parts = Parts(client.raw_query)
+def merge_badly(client: Client, parts: Parts, size: int) -> None:
+    """Parts that are whole, and a merge of them that is not."""
     for _ in range(2):
-        insert(client)
-        parts.check()
+        with parts.inserting():
+            insert(client)
     client.command("SYSTEM START MERGES events")
-    with no_file_beyond(100_000):
+    with no_file_beyond(size):
         client.command("OPTIMIZE TABLE events FINAL")
-    with pytest.raises(Damaged, match="start again at once"):
-        parts.check()
-    client.close()
-    store.close()
-    again = ClickHouseStore(f"chdb://{tmp_path / 'store'}")
-    assert again.total(NONE) == 2 * ROWS
-    again.close()
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_merge_that_is_not_whole_is_undone(
+    client: Client, store: ClickHouseStore, size: int
+) -> None:
+    """At once, by a look at merges: every row is there again, and nothing lies about."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, size)
+    with no_file_beyond(size), pytest.raises(Retryable, match="could not write 1 parts in full"):
+        parts.check_merges()
+    assert store.total(NONE) == 2 * ROWS
+    assert client.query("SELECT name FROM system.detached_parts").result_rows == []
+    parts.check_merges()
+
+
+def test_a_large_merge_that_is_not_whole_is_undone(client: Client, store: ClickHouseStore) -> None:
+    """The engine would not load a table with as much that is broken, if it were not told to."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, 100_000)
+    ((merged,),) = client.query(
+        "SELECT path FROM system.parts WHERE active AND table = 'events' AND level > 0"
+    ).result_rows
+    os.truncate(Path(merged) / "data.bin", 3 << 30)
+    with (Path(merged) / "count.txt").open("w"):
+        pass
+    with pytest.raises(Retryable):
+        parts.check_merges()
+    assert store.total(NONE) == 2 * ROWS
+
+
+def test_nothing_is_merged_until_an_insert_is_whole(client: Client, store: ClickHouseStore) -> None:
+    """What could not be written is not tried again at once."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, 0)
+    with pytest.raises(Retryable):
+        parts.check_merges()
+    with pytest.raises(DatabaseError, match="ABORTED"):
+        client.command("OPTIMIZE TABLE events FINAL")
+    with parts.inserting():
+        insert(client)
+    client.command("OPTIMIZE TABLE events FINAL")
+    parts.check()
+    assert store.total(NONE) == 3 * ROWS
+
+
+def test_an_insert_while_the_table_is_loaded_again_counts_as_lost(
+    client: Client, store: ClickHouseStore
+) -> None:
+    """Loading takes away what is not whole, so that a check after it would find nothing wrong."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, 0)
+    inserting = parts.inserting()
+    inserting.__enter__()
+    with no_file_beyond(0):
+        insert(client)
+    with pytest.raises(Retryable):
+        parts.check_merges()
+    with pytest.raises(Retryable, match="lost parts meanwhile"):
+        inserting.__exit__(None, None, None)
+    assert store.total(NONE) == 2 * ROWS
+
+
+def test_a_table_that_could_not_be_loaded_is_loaded_later(
+    client: Client, store: ClickHouseStore
+) -> None:
+    """Whatever stops it in between, another look goes on with it."""
+    refused = ["ATTACH"]
+
+    def ask(statement: str) -> bytes:
+        if refused and statement.startswith(refused[0]):
+            raise Retryable(refused.pop())
+        return client.raw_query(statement)
+
+    parts = Parts(ask)
+    merge_badly(client, parts, 0)
+    with pytest.raises(Retryable, match="ATTACH"):
+        parts.check_merges()
+    with pytest.raises(Retryable, match="cannot be used"):
+        store.total(NONE)
+    parts.check_merges()
+    assert store.total(NONE) == 2 * ROWS
 
 
 def test_a_full_disk_under_the_rows_is_retryable(store: ClickHouseStore) -> None:
@@ -125,3 +199,14 @@ def test_a_full_disk_under_the_rows_is_retryable(store: ClickHouseStore) -> None
     assert store.present(UUID(int=7), 0, 0, 9) == frozenset()
     store.insert([row])
     assert store.total(NONE) == 1
+
+
+def test_no_table_is_altered_without_room(store: ClickHouseStore, tmp_path: Path) -> None:
+    """Its definition would be written in part, and nobody could open the store any more."""
+    other = ClickHouseStore(f"chdb://{tmp_path / 'store'}", retention_days=7)
+    with no_file_beyond(1000), pytest.raises(Retryable, match="make room on its disk"):
+        other.migrate()
+    assert other.pending()
+    other.migrate()
+    assert other.pending() == []
+    other.close()

@@ -87,7 +87,7 @@ def test_retention_follows_its_setting(tmp_path: Path) -> None:
         return names
 
     changed = ["EVENT_RETENTION_DAYS"]
-    assert names_after(30) == ["0001_events.sql", *changed]
+    assert names_after(30) == ["0001_events.sql", "0002_parts.sql", *changed]
     assert [names_after(days) for days in (30, None, 90, 0, 0)] == [[], [], changed, changed, []]
 
 

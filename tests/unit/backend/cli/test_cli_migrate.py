@@ -30,7 +30,7 @@ def test_a_dry_run_prints_the_sql(url: str) -> None:
 
 def test_it_applies_what_is_pending(url: str) -> None:
     """Once; then the schema is up to date, until a setting asks for more."""
-    assert run("--store", url).output == "applied 0001_events.sql\n"
+    assert run("--store", url).output == "applied 0001_events.sql\napplied 0002_parts.sql\n"
     assert run("--store", url).output == "the schema is up to date\n"
     (change,) = json.loads(run("--store", url, "--json", EVENT_RETENTION_DAYS="7").output)
     assert change["name"] == "EVENT_RETENTION_DAYS"
