@@ -81,42 +81,34 @@ CREATE TABLE IF NOT EXISTS events
         GROUP BY gateway_start, producer, server, namespace, sequence > 0,
             toStartOfTenMinutes(event_time)
     ),
-    -- What the api's statistics ask, by whole days: they grow with what is told apart, not with
-    -- events. Each question reads the smallest that has its columns; the order of the keys is
-    -- that of the rows, so that what is asked for stands together.
+    PROJECTION decisions_by_minute
+    (
+        SELECT toStartOfMinute(event_time), server, namespace, event_type, decision, count()
+        GROUP BY toStartOfMinute(event_time), server, namespace, event_type, decision
+    ),
+    -- What the api's statistics ask, by whole days. The more columns, the more rows: each
+    -- question reads the smallest that has its own. All sum up the same four.
     PROJECTION events_by_day
     (
         SELECT toDate(event_time), server, namespace, team_id, source, event_type, decision,
-            count(), max(event_time), uniqStateIf(human_id, human_id != ''),
-            uniqStateIf(agent_id, agent_id != ''), uniqStateIf(session_id, session_id != '')
+            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
         GROUP BY toDate(event_time), server, namespace, team_id, source, event_type, decision
-    ),
-    PROJECTION events_by_hour
-    (
-        SELECT toStartOfHour(event_time), server, namespace, team_id, event_type, decision,
-            count()
-        GROUP BY toStartOfHour(event_time), server, namespace, team_id, event_type, decision
-    ),
-    PROJECTION people_by_day
-    (
-        SELECT toDate(event_time), event_type, decision, human_id, agent_id,
-            count(), max(event_time)
-        GROUP BY toDate(event_time), event_type, decision, human_id, agent_id
     ),
     PROJECTION actors_by_day
     (
-        SELECT toDate(event_time), event_type, decision, server, namespace, team_id, human_id,
-            agent_id, count(), max(event_time)
-        GROUP BY toDate(event_time), event_type, decision, server, namespace, team_id, human_id,
-            agent_id
+        SELECT toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
+            event_type,
+            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
+        GROUP BY toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
+            event_type
     ),
     PROJECTION tools_by_day
     (
-        SELECT toDate(event_time), human_id, agent_id, server, namespace, team_id,
-            declared_tool, event_type, decision,
-            count(), max(event_time), uniqStateIf(session_id, session_id != '')
-        GROUP BY toDate(event_time), human_id, agent_id, server, namespace, team_id,
-            declared_tool, event_type, decision
+        SELECT toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
+            event_type, declared_tool, decision,
+            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
+        GROUP BY toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
+            event_type, declared_tool, decision
     ),
     -- What no call used is asked of it. A tool counts where a grant speaks of it: strangers
     -- may make up names.
@@ -130,9 +122,9 @@ CREATE TABLE IF NOT EXISTS events
     PROJECTION latencies_by_day
     (
         SELECT toDate(event_time), server, namespace, team_id, declared_tool, decision,
-            countIf(latency_step > 0),
-            quantilesExactWeightedState(0.5, 0.95, 0.99)(latency_step, latency_step > 0)
-        GROUP BY toDate(event_time), server, namespace, team_id, declared_tool, decision
+            latency_step, count()
+        GROUP BY toDate(event_time), server, namespace, team_id, declared_tool, decision,
+            latency_step
     )
 )
 ENGINE = MergeTree
