@@ -31,6 +31,7 @@ from extauthz.ports import CheckServer, Server
 from extauthz.server import SERVICE, create_server, listen
 from protos.gen.external_auth_pb2 import CheckRequest, CheckResponse
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
+from tests.tools.waiting import SECONDS, soon
 
 NOW = 1_800_000_000.0
 DOCUMENT = {
@@ -78,7 +79,7 @@ class Audit:
             self.recorded.append((asked, decision))
             found.append(decision)
         if self.disk:
-            assert self.disk.wait(20)
+            assert self.disk.wait(SECONDS)
         return found
 
     def outcome(self, decision_id: str, outcome: Outcome) -> None:
@@ -96,7 +97,9 @@ class Running:
     server: Server
 
     async def check(self, message: CheckRequest) -> CheckResponse:
-        answer: CheckResponse = await AuthorizationStub(self.channel).Check(message, timeout=20)
+        answer: CheckResponse = await AuthorizationStub(self.channel).Check(
+            message, timeout=SECONDS
+        )
         return answer
 
 
@@ -119,6 +122,13 @@ async def running(kind: CheckServer) -> AsyncIterator[Running]:
         async with grpc.aio.insecure_channel(f"unix://{path}") as channel:
             yield Running(channel, path, policies, audit, server)
         await server.stop(None)
+
+
+async def heard(running: Running) -> None:
+    """Give the server time to hear of all that was sent or given up before."""
+    for _ in range(20):
+        await HealthStub(running.channel).Check(HealthCheckRequest(service=""))
+        await asyncio.sleep(0.02)
 
 
 def call(tool: str = "list", human: str = "ann", padding: int = 0) -> CheckRequest:
@@ -209,9 +219,8 @@ async def test_calls_under_way_are_answered_when_it_stops(running: Running) -> N
     """In durable mode they wait for the disk: so does stopping, and takes no others."""
     running.audit.disk = disk = threading.Event()
     waiting = asyncio.create_task(running.check(call()))
-    while not running.audit.recorded:
-        await asyncio.sleep(0.001)
-    stopping = asyncio.create_task(running.server.stop(20))
+    await soon(lambda: running.audit.recorded)
+    stopping = asyncio.create_task(running.server.stop(SECONDS))
     await asyncio.sleep(0.05)
     assert not any(task.done() for task in (waiting, stopping))
     disk.set()
@@ -233,9 +242,8 @@ async def test_calls_that_wait_together_are_recorded_together(running: Running) 
     running.audit.record = counted  # type: ignore[method-assign]
     running.audit.disk = disk = threading.Event()
     waiting = [asyncio.create_task(running.check(call())) for _ in range(50)]
-    while not running.audit.recorded:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.1)
+    await soon(lambda: running.audit.recorded)
+    await heard(running)
     disk.set()
     assert {reason(answer) for answer in await asyncio.gather(*waiting)} == {"allowed"}
     assert sum(batches) == 50
@@ -246,8 +254,7 @@ async def test_a_caller_that_leaves_undoes_nothing(running: Running) -> None:
     """Its call is recorded, and the next one is answered."""
     running.audit.disk = disk = threading.Event()
     first = asyncio.create_task(running.check(call()))
-    while not running.audit.recorded:
-        await asyncio.sleep(0.001)
+    await soon(lambda: running.audit.recorded)
     first.cancel()
     disk.set()
     assert reason(await running.check(call())) == "allowed"
@@ -258,8 +265,7 @@ async def test_what_nobody_waits_for_is_not_decided(running: Running) -> None:
     """Envoy gave these up while the thread was busy: deciding them would only feed the overload."""
     running.audit.disk = disk = threading.Event()
     first = asyncio.create_task(running.check(call()))
-    while not running.audit.recorded:
-        await asyncio.sleep(0.001)
+    await soon(lambda: running.audit.recorded)
     late = [
         AuthorizationStub(running.channel).Check(call(padding=size), timeout=0.05)
         for size in (1, 400_000)
@@ -267,7 +273,7 @@ async def test_what_nobody_waits_for_is_not_decided(running: Running) -> None:
     for each in late:
         with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
             await each
-    await asyncio.sleep(0.05)  # for the server to hear of it; its own clock would do
+    await heard(running)  # its own clock would do
     disk.set()
     assert reason(await first) == reason(await running.check(call())) == "allowed"
     assert len(running.audit.recorded) == 2
@@ -338,9 +344,8 @@ async def test_outcomes_reach_the_audit_trail(running: Running) -> None:
     message = ExportLogsServiceRequest()
     record = message.resource_logs.add().scope_logs.add().log_records.add()
     record.body.string_value = "id-0 200 1500 1 70 245 -"
-    await LogsServiceStub(running.channel).Export(message, timeout=20)
-    while not running.audit.outcomes:
-        await asyncio.sleep(0.001)
+    await LogsServiceStub(running.channel).Export(message, timeout=SECONDS)
+    await soon(lambda: running.audit.outcomes)
     assert running.audit.outcomes == [("id-0", Outcome(200, 1.5, 70, 245))]
 
 
@@ -395,7 +400,7 @@ async def test_the_end_of_the_thread_that_answers_is_told(
 
     running.audit.record = broken  # type: ignore[method-assign]
     waiting = asyncio.create_task(running.check(call()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         await running.server.ended()
     assert "the thread that answers ended" in log.text
     waiting.cancel()

@@ -20,6 +20,7 @@ from aiohttp import web
 from extauthz.ports import CheckServer
 from protos.gen.external_auth_pb2 import CheckRequest
 from protos.gen.external_auth_pb2_grpc import AuthorizationStub
+from tests.tools.waiting import SECONDS, soon
 
 SERVER = """\
 apiVersion: mcpruntime.org/v1alpha1
@@ -98,7 +99,7 @@ async def running(
     )
     try:
         assert process.stderr
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             while True:
                 line = await process.stderr.readline()
                 assert line, "it ended before it ran"
@@ -140,15 +141,17 @@ async def test_lifecycle(
             check = AuthorizationStub(channel).Check
             assert (await check(asking("echo"))).HasField("ok_response")
             (tmp_path / "access/deny.yaml").write_text(DENY)
-            async with asyncio.timeout(20):
-                while (await check(asking("echo"))).HasField("ok_response"):
-                    await asyncio.sleep(0.02)
+
+            async def is_denied() -> bool:
+                return not (await check(asking("echo"))).HasField("ok_response")
+
+            await soon(is_denied, "the edit counts", every=0.02)
         async with aiohttp.request("GET", status_url) as response:
             status = await response.json()
         assert (status["ready"], status["faults"]) == (True, [])
         assert status["server"]["name"] == "demo"
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             assert await process.wait() == 0
     calls = [event["payload"] for event in ingest.events if event["event_type"] == "mcp.request"]
     assert (calls[0]["decision"], calls[-1]["reason"]) == ("allow", "tool_denied")

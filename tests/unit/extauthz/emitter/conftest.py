@@ -18,6 +18,7 @@ from extauthz.core.events import Asked
 from extauthz.core.reasons import Reason
 from extauthz.core.request import Call, Identity
 from extauthz.emitter import Emitter, EmitterOptions
+from tests.tools.waiting import SECONDS
 
 
 class TestIngest:
@@ -112,7 +113,7 @@ def options(ingest: TestIngest, tmp_path: Path) -> dict[str, Any]:
         "completion_wait_seconds": 0.02,
         "flush_seconds": 0.01,
         "heartbeat_seconds": 3600.0,
-        "request_timeout_seconds": 0.5,
+        "request_timeout_seconds": SECONDS,
         "slow_seconds": 0.05,
         "retry_max_seconds": 0.02,
     }

@@ -10,7 +10,7 @@ import pytest
 from extauthz.core.events import Asked, Outcome
 from extauthz.core.reasons import Reason
 from extauthz.emitter.journal import read_journal
-from tests.tools.waiting import soon
+from tests.tools.waiting import SECONDS, soon
 
 FOREVER = 3600.0
 
@@ -104,9 +104,11 @@ async def test_call_that_is_not_on_disk_is_denied(
             assert decision.id
         assert emitter.counts().faults == 1  # it rests, and asks again later
         disk.full = False
-        async with asyncio.timeout(10):
-            while not (await record(emitter)).allowed:
-                await asyncio.sleep(0.05)
+
+        async def is_allowed() -> bool:
+            return (await record(emitter)).allowed
+
+        await soon(is_allowed, "calls pass", every=0.05)
     assert log.text.count("the journal takes nothing; give it room") == 1
     assert "error='[Errno 28] no room'" in log.text
     told = [payload["reason"] for payload in ingest.of("mcp.request")]
@@ -121,7 +123,7 @@ async def test_call_without_room_is_denied(ingest, durable, record, options) -> 
     async with durable(
         queue_max_events=100, batch_max_events=20, spool_max_bytes=16 * 4096
     ) as emitter:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while (await record(emitter)).allowed:
                 pass
         ingest.behaviour = "accept"
@@ -150,7 +152,7 @@ async def test_nothing_leaves_before_it_is_on_disk(ingest, durable, record, monk
     loop, sync = asyncio.get_running_loop(), disk._sync
 
     def slow(descriptor: int) -> None:
-        asyncio.run_coroutine_threadsafe(may_fail.wait(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(may_fail.wait(), loop).result(SECONDS)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", slow)

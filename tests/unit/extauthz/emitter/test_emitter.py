@@ -183,7 +183,8 @@ async def test_outage_goes_through_the_spool(behaviour, ingest, running, record,
     """Nothing is lost, order holds, only what may have arrived is marked; the key is not logged."""
     log.set_level(logging.DEBUG)
     ingest.behaviour = behaviour
-    async with running(request_timeout_seconds=0.2) as emitter:
+    bounds = {"request_timeout_seconds": 2.0} if behaviour == "stall" else {}
+    async with running(**bounds) as emitter:
         for _ in range(20):
             await record(emitter)
         await soon(lambda: emitter.counts().spooled == 21)

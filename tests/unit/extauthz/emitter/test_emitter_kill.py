@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from extauthz.emitter.mark import MarkReading, read_mark
-from tests.tools.waiting import soon
+from tests.tools.waiting import SECONDS, soon
 
 ROOT = Path(__file__).parents[4]
 CHILD = Path(__file__).with_name("emitter_child.py")
@@ -33,7 +33,7 @@ async def live_and_die(options: dict[str, Any], count: int) -> MarkReading:
     child = await spawn(options, count)
     assert child.stdout is not None
     for _ in range(count // 100):
-        assert await asyncio.wait_for(child.stdout.readline(), 20)
+        assert await asyncio.wait_for(child.stdout.readline(), SECONDS)
     child.kill()
     await child.wait()
     reading = read_mark(options["spool_folder"] / "mark")
@@ -43,7 +43,7 @@ async def live_and_die(options: dict[str, Any], count: int) -> MarkReading:
 
 async def live_and_drain(options: dict[str, Any]) -> MarkReading:
     child = await spawn(options, 0)
-    assert await asyncio.wait_for(child.wait(), 20) == 0
+    assert await asyncio.wait_for(child.wait(), SECONDS) == 0
     reading = read_mark(options["spool_folder"] / "mark")
     assert reading is not None
     return reading
@@ -67,6 +67,8 @@ async def test_killed_process_leaves_no_unexplained_hole(lives, ingest, options)
         ingest.poison = b'"sequence":50}' if life == "poison" else b""
         ingest.behaviour = {"poison": "accept", "full": 503}.get(life, life)
         bounds = {"heartbeat_seconds": 0.1}
+        if life == "stall":
+            bounds |= {"request_timeout_seconds": 0.5}
         if life == "full":
             bounds |= {"queue_max_events": 100, "batch_max_events": 20, "spool_max_bytes": 2**16}
         reading = await live_and_die(options | bounds, 400 + 300 * place)
@@ -86,7 +88,7 @@ async def test_what_was_spooled_survives_the_kill(ingest, options) -> None:
     child = await spawn(options, 300)
     assert child.stdout is not None
     for _ in range(3):
-        assert await asyncio.wait_for(child.stdout.readline(), 20)
+        assert await asyncio.wait_for(child.stdout.readline(), SECONDS)
 
     def settled() -> int:
         reading = read_mark(options["spool_folder"] / "mark")

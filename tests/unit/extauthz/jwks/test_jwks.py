@@ -314,7 +314,8 @@ class TestRing:
             await soon(lambda: ring.is_ready)
             site.put_keys(ONE, OTHER)
             assert not is_valid(ring, token(OTHER, "https://i"))
-            await soon(lambda: is_valid(ring, token(OTHER, "https://i")))
+            await soon(lambda: ring.size == 2)
+            assert is_valid(ring, token(OTHER, "https://i"))
             assert len(site.asked) == 2
         patient = a_ring(policies, cooldown_seconds=3600.0)
         async with fetching(patient):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from extauthz.sources.wake import keep_looking
+from tests.tools.waiting import SECONDS
 
 LONG = 600.0  # a poll that never comes
 
@@ -29,7 +30,7 @@ class Counting:
             self._looked.notify_all()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20), self._looked:
+        async with asyncio.timeout(SECONDS), self._looked:
             await self._looked.wait_for(condition)
 
 
@@ -41,7 +42,7 @@ async def watching(source: Counting, poll_seconds: float) -> AsyncIterator[None]
         yield
     finally:
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             await task
 
 
@@ -85,5 +86,5 @@ async def test_the_poll_follows_the_policy(tmp_path: Path) -> None:
     task = asyncio.create_task(keep_looking(source, stop, lambda: 0.05 if source.looks else LONG))
     await source.wait_for(lambda: source.looks >= 4)
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         await task
