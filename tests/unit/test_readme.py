@@ -9,6 +9,7 @@ import pytest
 from backend.settings import Settings as BackendSettings
 from extauthz.core import config
 from extauthz.settings import Settings as DecisionPointSettings
+from ui.settings import Settings as DashboardSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -17,7 +18,11 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 
 @pytest.mark.parametrize(
     ("heading", "kind"),
-    [("## The decision point", DecisionPointSettings), ("## The backend", BackendSettings)],
+    [
+        ("## The decision point", DecisionPointSettings),
+        ("## The backend", BackendSettings),
+        ("## The dashboard", DashboardSettings),
+    ],
 )
 def test_settings_tables(heading: str, kind: Any) -> None:
     """Each settings table lists every setting with its default and help, and no other."""
@@ -28,7 +33,7 @@ def test_settings_tables(heading: str, kind: Any) -> None:
     assert told == expected
 
 
-@pytest.mark.parametrize("kind", [DecisionPointSettings, BackendSettings])
+@pytest.mark.parametrize("kind", [DecisionPointSettings, BackendSettings, DashboardSettings])
 def test_a_default_can_be_typed(kind: Any) -> None:
     """What is printed as a default, the setting reads as that default."""
     for row in config.table(kind).values():
