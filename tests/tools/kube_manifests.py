@@ -29,8 +29,10 @@ def rendered(folder: str) -> tuple[Raw, ...]:
 
 def rendered_text(folder: Path) -> str:
     """What `kubectl kustomize` prints."""
-    words = [binaries() / "kubectl", "kustomize", folder]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    kubectl = str(binaries() / "kubectl")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -96,11 +98,27 @@ class Workload:
         return [*self.pod.get("initContainers", ()), *self.pod["containers"]]
 
     @property
+    def grace(self) -> int:
+        """Seconds that a pod has from being told to end until it is killed."""
+        return int(self.pod.get("terminationGracePeriodSeconds", 30))
+
+    @property
+    def longest_wait(self) -> int:
+        """Seconds that its containers go on before they are told."""
+        return max(wait_of(each) for each in self.containers)
+
+    @property
     def claims(self) -> Sequence[str]:
         """Names of the volumes that it has claimed for each pod."""
         return [
             each["metadata"]["name"] for each in self.raw["spec"].get("volumeClaimTemplates", ())
         ]
+
+
+def wait_of(container: Raw) -> int:
+    """Seconds that it goes on before it is told to end."""
+    sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+    return int(sleep.get("seconds", 0))
 
 
 def workloads(objects: Sequence[Raw]) -> Iterator[Workload]:
@@ -119,31 +137,35 @@ def named(objects: Sequence[Raw], kind: str) -> Mapping[tuple[str, str], Raw]:
     }
 
 
-def environment(
-    container: Raw, config: Mapping[tuple[str, str], Raw], namespace: str, **fields: str
-) -> dict[str, str]:
-    """What a container is started with; what only a cluster knows is `namespace-key` of its source.
+def workload(folder: str, name: str) -> Workload:
+    """The one of that name."""
+    (found,) = (each for each in workloads(rendered(folder)) if each.name == name)
+    return found
 
-    Args:
-        config: the ConfigMaps.
-        fields: values of the pod's fields, by the last part of their paths.
-    """
+
+def environment(folder: str, of: Workload, container: Raw) -> dict[str, str]:
+    """What a container is started with in a pod `pod-1`; `secret-KEY` stands for a secret."""
+    config = named(rendered(folder), "ConfigMap")
+    pod = {
+        "metadata.name": "pod-1",
+        "metadata.namespace": of.namespace,
+        "metadata.labels['app']": of.labels["app"],
+        "metadata.labels['apps.kubernetes.io/pod-index']": "1",
+    }
     found: dict[str, str] = {}
     for source in container.get("envFrom", ()):
-        found |= config[namespace, source["configMapRef"]["name"]]["data"]
+        found |= config[of.namespace, source["configMapRef"]["name"]]["data"]
     for entry in container.get("env", ()):
         value = entry.get("value")
         if value is None:
-            value = _from(entry["valueFrom"], fields)
+            value = _from(entry["valueFrom"], pod)
         for name, known in found.items():
             value = value.replace(f"$({name})", known)
         found[entry["name"]] = value
     return found
 
 
-def _from(source: Raw, fields: Mapping[str, str]) -> str:
+def _from(source: Raw, pod: Mapping[str, str]) -> str:
     if secret := source.get("secretKeyRef"):
         return f"secret-{secret['key']}"
-    path = source["fieldRef"]["fieldPath"]
-    last = path.rstrip("']").replace("/", ".").replace("'", ".").rpartition(".")[2]
-    return fields.get(last, f"field-{last}")
+    return pod[source["fieldRef"]["fieldPath"]]
