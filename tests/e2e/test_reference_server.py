@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from clients.modes import MODES, is_modern, run
-from clients.reference import STOP_SECONDS, reference_server
+from clients.reference import reference_server
+
+from tests.tools.waiting import SECONDS
 
 ACTIONS: Mapping[str, dict[str, Any]] = {
     "connect": {"action": "connect"},
@@ -254,5 +256,5 @@ def test_the_server_stops_under_open_streams(stop: signal.Signals) -> None:
         connection, stream = post(server.url, call, headers)
         assert stream.readline()
         server.process.send_signal(stop)
-        assert server.process.wait(STOP_SECONDS) in (0, -stop)
+        assert server.process.wait(SECONDS) in (0, -stop)
         connection.close()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.e2e.servers.running import await_listening, stop
 from tests.tools.sentinel_up import Up, free_base, sentinel
 from tests.tools.waiting import eventually
 
@@ -104,7 +105,7 @@ def test_two_servers_need_a_choice(tmp_path: Path) -> None:
 def _reference_server(port: int) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-m", "backend.demo", "--port", str(port)])
     try:
+        await_listening(process, ("127.0.0.1", port))
         yield process
     finally:
-        process.terminate()
-        process.wait()
+        stop(process)
