@@ -17,6 +17,7 @@ from backend.lifecycle import Units
 from backend.metrics import ControllerMetrics, Name
 from backend.operations import Health
 from backend.ports.access_store import AccessStore
+from backend.ports.adoption import Adoption
 from backend.ports.cluster import Cluster
 from backend.ports.control_plane import ControlPlane
 from backend.ports.event_log import EventLog
@@ -117,6 +118,14 @@ def new_cluster_store(
 
     objects = CustomObjects(new_client(context, kubeconfig), manager=manager)
     return KubernetesStore(objects, left_out=left_out)
+
+
+def new_adoption(kubeconfig: str, context: str, manager: str) -> Adoption:
+    """For a person's own account. Raises: Invalid."""
+    from backend.adapters.kubernetes_adoption import KubernetesAdoption
+    from backend.adapters.kubernetes_client import new_client
+
+    return KubernetesAdoption(new_client(context, kubeconfig), manager=manager)
 
 
 async def new_control_plane(

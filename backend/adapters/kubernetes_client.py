@@ -16,7 +16,7 @@ from extauthz.core.model import API_VERSION
 
 Raw = dict[str, Any]
 
-_BOUNDED: Final[dict[str, Any]] = {"_request_timeout": (3.0, 15.0)}  # to connect, to answer
+BOUNDED: Final[dict[str, Any]] = {"_request_timeout": (3.0, 15.0)}  # to connect, to answer
 _GROUP: Final[tuple[str, str]] = (API_VERSION.partition("/")[0], API_VERSION.partition("/")[2])
 _IN_POD: Final = "KUBERNETES_SERVICE_HOST"  # set in every pod
 # Who writes, as the API server keeps it: what the api writes it has recorded itself.
@@ -69,7 +69,7 @@ class CustomObjects:
     def page(self, plural: str, namespace: str = "", following: str = "") -> Raw:
         """A list from `following` on (empty: the beginning); a blank namespace means all."""
         options: dict[str, Any] = {"limit": self._page_size, "_continue": following or None}
-        options |= _BOUNDED
+        options |= BOUNDED
         with translated(f"`{plural}`"):
             if namespace:
                 place = (*_GROUP, namespace, plural)
@@ -79,12 +79,12 @@ class CustomObjects:
     def get(self, plural: str, key: Key) -> Raw:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name)
-            return _raw(self._api.get_namespaced_custom_object(*place, **_BOUNDED))
+            return _raw(self._api.get_namespaced_custom_object(*place, **BOUNDED))
 
     def create(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, body)
-            options = self._writing | _BOUNDED | _dry(rehearsed)
+            options = self._writing | BOUNDED | _dry(rehearsed)
             return _raw(self._api.create_namespaced_custom_object(*place, **options))
 
     def patch(self, plural: str, key: Key, body: Raw, *, rehearsed: bool) -> Raw:
@@ -92,7 +92,7 @@ class CustomObjects:
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name, body)
             options: dict[str, Any] = {"_content_type": "application/merge-patch+json"}
-            options |= self._writing | _BOUNDED | _dry(rehearsed)
+            options |= self._writing | BOUNDED | _dry(rehearsed)
             return _raw(self._api.patch_namespaced_custom_object(*place, **options))
 
     def delete(self, plural: str, key: Key, uid: str, version: str, *, rehearsed: bool) -> None:
@@ -103,7 +103,7 @@ class CustomObjects:
         body = client.V1DeleteOptions(preconditions=seen, dry_run=dry_run)
         with translated(named(key)):
             place = (*_GROUP, key.namespace, plural, key.name)
-            self._api.delete_namespaced_custom_object(*place, body=body, **_BOUNDED)
+            self._api.delete_namespaced_custom_object(*place, body=body, **BOUNDED)
 
 
 def named(key: Key) -> str:

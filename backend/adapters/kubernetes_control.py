@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from backend.adapters.kubernetes_calls import ApiCalls, Raw
-from backend.adapters.kubernetes_objects import condition_raw, lease_of, standing_of
+from backend.adapters.kubernetes_objects import (
+    MANAGED_BY,
+    OURS,
+    condition_raw,
+    lease_of,
+    server_owner,
+    standing_of,
+)
 from backend.ports.control_plane import (
     Caller,
     Condition,
@@ -23,8 +30,6 @@ from extauthz.core.errors import NotFound
 from extauthz.core.model import API_VERSION
 
 MANAGER: Final = "mcp-sentinel-controller"
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-OURS: Final = "mcp-sentinel"
 LEASE: Final = "mcp-sentinel-controller"
 _PLURALS: Final = {
     "MCPServer": "mcpservers",
@@ -187,11 +192,9 @@ class KubernetesControl:
         except NotFound:
             return None
         meta = raw["metadata"]
-        owners = [
-            each["uid"] for each in meta.get("ownerReferences") or () if each["kind"] == "MCPServer"
-        ]
+        owner = server_owner(meta.get("ownerReferences") or ())
         is_ours = (meta.get("labels") or {}).get(MANAGED_BY) == OURS
-        return ConfigMap(owners[0] if owners else "", is_ours, raw.get("data") or {})
+        return ConfigMap(owner, is_ours, raw.get("data") or {})
 
     async def write_config_map(
         self, namespace: str, name: str, owner: Standing | None, data: Mapping[str, str]

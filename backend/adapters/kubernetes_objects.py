@@ -1,6 +1,7 @@
 """What an API server says of objects, as values."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from backend.adapters.kubernetes_calls import Raw
 from backend.ports.control_plane import Condition, Lease, PolicyStatus, Standing
@@ -9,6 +10,9 @@ from extauthz.core.errors import Invalid
 from extauthz.core.governance import Key
 from extauthz.core.model import API_VERSION
 from extauthz.core.resources import parse_object
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+OURS: Final = "mcp-sentinel"
 
 
 def standing_of(kind: str, raw: Raw) -> Standing:
@@ -41,6 +45,11 @@ def _writer(meta: Raw) -> str:
     ]
     last = max(specs, key=lambda each: str(each.get("time") or ""), default=None)
     return str(last.get("manager") or "") if last else ""
+
+
+def server_owner(references: Iterable[Raw]) -> str:
+    """Uid of the MCPServer that owns an object; empty where none does."""
+    return next((str(each["uid"]) for each in references if each["kind"] == "MCPServer"), "")
 
 
 def _condition(raw: Raw) -> Condition:

@@ -105,6 +105,11 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def warn(line: str) -> None:
+    """A line of its own on standard error."""
+    stderr().print(printable(line), markup=False, soft_wrap=True)
+
+
 def print_unfolded(table: Table) -> None:
     """Print a table whose long cells the terminal itself wraps, so that they copy as one line."""
     console = stdout()

@@ -16,6 +16,7 @@ COMMANDS = {
     "call": "backend.cli.call:call",
     "policy": "backend.cli.policy:policy",
     "access": "backend.cli.grants:access",
+    "adopt": "backend.cli.adopt:adopt",
     "decide": "backend.cli.decide:decide",
     "keys": "backend.cli.keys:keys",
     "replay": "backend.cli.replay:replay",

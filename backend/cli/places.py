@@ -12,7 +12,7 @@ import click
 from backend import wiring_adapters
 from backend.cli.access import read_access
 from backend.cli.answers import Answers, ApiAnswers, StoreAnswers
-from backend.cli.console import NOT_RUNNING, Failure, printable, stderr
+from backend.cli.console import NOT_RUNNING, Failure, warn
 from backend.cli.objects import Objects
 from backend.cli.objects_api import ApiObjects
 from backend.cli.objects_store import StoreObjects
@@ -81,6 +81,24 @@ def answers_options(command: Command) -> Command:
     return _place_options(functools.update_wrapper(served, command))
 
 
+def cluster_options(command: Command) -> Command:
+    """Options that name a cluster; the command gets `kubeconfig` (a file or None), `context`."""
+    for option in reversed(_cluster_options(f"default: {KUBECONFIG}, or kubectl's own file")):
+        command = option(command)
+    return command
+
+
+def _cluster_options(default: str) -> tuple[Callable[[Command], Command], ...]:
+    return (
+        click.option(
+            "--kubeconfig",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help=f"Use the cluster of this kubeconfig; {default}.",
+        ),
+        click.option("--context", default="", help="Use this context of the kubeconfig."),
+    )
+
+
 def _place_options(command: Command) -> Command:
     @functools.wraps(command)
     def found(
@@ -103,7 +121,7 @@ def _place_options(command: Command) -> Command:
             kept = _api(api_url, key_file, state)
         return command(kept=kept, **others)
 
-    options = (
+    options: tuple[Callable[[Command], Command], ...] = (
         click.option(
             "--access",
             "folder",
@@ -111,21 +129,17 @@ def _place_options(command: Command) -> Command:
             envvar=ACCESS_VARIABLE,
             help=f"Access directory to use instead of an api; default: {ACCESS_VARIABLE}.",
         ),
-        click.option(
-            "--kubeconfig",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help=f"Use the cluster of this kubeconfig; {KUBECONFIG} where nothing else is named.",
-        ),
-        click.option("--context", default="", help="Use this context of the kubeconfig."),
+        *_cluster_options(f"{KUBECONFIG} where nothing else is named"),
         click.option(
             "--use-kube",
             is_flag=True,
             help=f"Use the cluster of {KUBECONFIG}, or of kubectl's own.",
         ),
     )
+    made: Command = found
     for option in reversed(options):
-        found = option(found)
-    return address_options(found)
+        made = option(made)
+    return address_options(made)
 
 
 def _place(url: str, folder: Path | None) -> str:
@@ -149,7 +163,7 @@ def _api(url: str, key_file: Path | None, state: Path) -> Kept:
         if error.exit_code != NOT_RUNNING:
             raise
         if os.environ.get(KUBECONFIG) and not is_said("state"):
-            _warn(f"note: no api is named and none runs; using the cluster of {KUBECONFIG}")
+            warn(f"note: no api is named and none runs; using the cluster of {KUBECONFIG}")
             return _cluster(None, "")
         others = "an api with --api, an access directory with --access"
         message = f"{error.message}, {others}, or a cluster with --kubeconfig"
@@ -160,7 +174,7 @@ def _directory(folder: Path) -> Kept:
     def tell() -> None:
         """What cannot be read is not listed, and that is said."""
         for fault in read_access(folder).faults:
-            _warn(f"warning: {fault}")
+            warn(f"warning: {fault}")
 
     return Kept(
         store=wiring_adapters.new_access_store(f"dir://{folder.resolve()}"), tell_faults=tell
@@ -169,11 +183,7 @@ def _directory(folder: Path) -> Kept:
 
 def _cluster(kubeconfig: Path | None, context: str) -> Kept:
     def tell(key: Key, why: Invalid) -> None:
-        _warn(f"warning: {key.kind} {key.namespace}/{key.name} cannot be read: {why}")
+        warn(f"warning: {key.kind} {key.namespace}/{key.name} cannot be read: {why}")
 
     file = str(kubeconfig) if kubeconfig else ""
     return Kept(store=wiring_adapters.new_cluster_store(file, context, MANAGER, tell))
-
-
-def _warn(line: str) -> None:
-    stderr().print(printable(line), markup=False, soft_wrap=True)

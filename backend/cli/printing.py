@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import yaml
 from rich.table import Table
 
-from backend.cli.console import cell, print_unfolded, printable, stderr, stdout
+from backend.cli.console import cell, print_unfolded, printable, stdout, warn
 from backend.cli.objects import Done, Kind, Wire
 from backend.cli.tables import aligned
 from backend.cli.wire import to_manifest
@@ -44,7 +44,7 @@ def print_objects(kind: Kind, wires: Sequence[Wire], output: str) -> None:
 def print_done(kind: Kind, name: str, verb: str, done: Done, *, output: str, is_dry: bool) -> None:
     """What became of an object; warnings go to standard error."""
     for warning in done.warnings:
-        stderr().print(printable(f"warning: {warning}"), markup=False, soft_wrap=True)
+        warn(f"warning: {warning}")
     if output != "table" and done.wire is not None:
         print_objects(kind, [done.wire], output)
     else:

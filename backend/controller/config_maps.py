@@ -9,13 +9,17 @@ import orjson
 
 from backend.controller.conditions import CONFLICT, TOO_LARGE
 from backend.controller.hub import Hub
-from backend.ports.control_plane import Condition, ControlPlane, Standing
+from backend.ports.control_plane import (
+    POLICY_MAP,
+    POLICY_MEMBER,
+    Condition,
+    ControlPlane,
+    Standing,
+)
 from extauthz.core.canonical import canonical
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid, SentinelError
 
-MEMBER: Final = "policy.json"
-SUFFIX: Final = "-gateway-policy"
 AUTHORITY: Final = "mcp-sentinel-controller-ca"
 AUTHORITY_MEMBER: Final = "ca.crt"
 MOST_BYTES: Final = 1_000_000  # an object of the API server holds 1 MiB
@@ -65,6 +69,13 @@ class ConfigMaps:
             self._due[server] = None
             self._wake.set()
 
+    def look_again(self, server: ObjectRef) -> None:
+        """The MCPServer itself changed: what was another's may have been adopted."""
+        fault = self._faults.get(server)
+        if fault is not None and fault.type == CONFLICT:
+            self._written.pop(server, None)
+            self.mark(server)
+
     async def run(self) -> None:
         """Write, until cancelled."""
         while True:
@@ -91,10 +102,11 @@ class ConfigMaps:
         if document is None or owner is None or document.revision == self._written.get(server):
             return
         await self._publish_authority(server.namespace)
-        name, revision = server.name + SUFFIX, document.revision
+        name, revision = POLICY_MAP.format(server.name), document.revision
         found = await self._control.config_map(server.namespace, name)
         if found is not None and not (found.is_ours and found.owner in {"", owner.uid}):
-            why = f"ConfigMap `{name}` is another's, and left alone; delete it to have ours"
+            mend = "`sentinel adopt` takes it over, or delete it"
+            why = f"ConfigMap `{name}` is another's, and left alone; {mend}"
             self._blame(server, Condition(CONFLICT, "True", "NotOurs", why, 0))
         elif document.size > MOST_BYTES:
             if found is not None:  # an old policy is worse than none
@@ -102,8 +114,8 @@ class ConfigMaps:
             why = "the policy is too large for a ConfigMap; it is streamed to sidecars alone"
             self._blame(server, Condition(TOO_LARGE, "True", "StreamedOnly", why, 0))
         else:
-            if found is None or _revision(found.data.get(MEMBER, "")) != revision:
-                data = {MEMBER: canonical(document.whole()).decode()}
+            if found is None or _revision(found.data.get(POLICY_MEMBER, "")) != revision:
+                data = {POLICY_MEMBER: canonical(document.whole()).decode()}
                 await self._control.write_config_map(server.namespace, name, owner, data)
             self._blame(server, None)
         self._written[server] = revision

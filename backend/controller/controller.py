@@ -147,7 +147,7 @@ class Controller:
             governed,
             self._hub,
             self._enforcement,
-            report=self._report,
+            report=self._changed,
             gone=lambda server: self._stream.end(server),  # noqa: PLW0108 - made later
             recorded=self._changed_by,
             metrics=self._metrics,
@@ -220,6 +220,14 @@ class Controller:
         """A document or its followers changed."""
         self._config_maps.mark(server)
         self._report([_key(server), *self._enforcement.reached(server)])
+
+    def _changed(self, keys: Iterable[Key]) -> None:
+        """Objects changed, be it their metadata alone."""
+        keys = list(keys)
+        for key in keys:
+            if key.kind == SERVER:
+                self._config_maps.look_again(ObjectRef(key.namespace, key.name))
+        self._report(keys)
 
     def _report(self, keys: Iterable[Key]) -> None:
         self._reports.mark(keys)

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import Key
 from extauthz.core.model import Resource
+
+POLICY_MAP: Final = "{}-gateway-policy"  # the ConfigMap of a server's policy
+POLICY_MEMBER: Final = "policy.json"
 
 
 class Expired(Retryable):

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 
 from backend.controller import config_maps, reports
 from backend.controller.conditions import CONFLICT, TOO_LARGE
-from backend.controller.config_maps import MEMBER, ConfigMaps
+from backend.controller.config_maps import ConfigMaps
 from backend.controller.enforcement import Enforcement
 from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.controller.reconciler import Reconciler
 from backend.controller.reports import Reports
 from backend.metrics import ControllerMetrics
-from backend.ports.control_plane import ConfigMap, Observed, Standing
+from backend.ports.control_plane import POLICY_MEMBER, ConfigMap, Observed, Standing
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid, Retryable
 from extauthz.core.governance import KINDS, Key
@@ -173,7 +173,7 @@ async def test_a_sidecars_acknowledgement_is_told(world: World) -> None:
 
 async def test_another_ones_copy_stays(world: World) -> None:
     """A ConfigMap of that name that is not ours is left as it is, and told."""
-    theirs = ConfigMap("", is_ours=False, data={MEMBER: "theirs"})
+    theirs = ConfigMap("", is_ours=False, data={POLICY_MEMBER: "theirs"})
     world.plane.config_maps[COPY] = theirs
     world.put(server())
     await soon(lambda: CONFLICT in world.conditions(SERVER))

@@ -1,0 +1,71 @@
+"""Adoption at an API server: a label of the ConfigMap says whose it is.
+
+An annotation of the MCPServer remembers whose it was, and makes the controller look again.
+"""
+
+from typing import Any, Final
+
+from kubernetes import client
+
+from backend.adapters.kubernetes_client import BOUNDED, CustomObjects, translated
+from backend.adapters.kubernetes_objects import MANAGED_BY, OURS, server_owner
+from backend.ports.adoption import PolicyMap
+from backend.ports.control_plane import POLICY_MAP, POLICY_MEMBER
+from extauthz.core.decision import ObjectRef
+from extauthz.core.errors import NotFound
+from extauthz.core.governance import Key
+
+ADOPTED_FROM: Final = "sentinel.mcpruntime.org/policy-adopted-from"
+_SERVERS: Final = "mcpservers"
+
+
+class KubernetesAdoption:
+    """Args: manager: by whose name writes are kept (`metadata.managedFields`)."""
+
+    def __init__(self, api: client.ApiClient, *, manager: str) -> None:
+        self._core, self._manager = client.CoreV1Api(api), manager
+        self._objects = CustomObjects(api, manager=manager)
+
+    def policy_map(self, server: ObjectRef) -> PolicyMap | None:
+        owner = self._objects.get(_SERVERS, _key(server))["metadata"]
+        name = POLICY_MAP.format(server.name)
+        try:
+            with translated(f"ConfigMap `{server.namespace}/{name}`"):
+                found = self._core.read_namespaced_config_map(name, server.namespace, **BOUNDED)
+        except NotFound:
+            return None
+        meta = found.metadata
+        assert meta is not None
+        references = [{"kind": each.kind, "uid": each.uid} for each in meta.owner_references or ()]
+        return PolicyMap(
+            manager=str((meta.labels or {}).get(MANAGED_BY) or ""),
+            is_of_server=server_owner(references) in {"", owner["uid"]},
+            adopted_from=str((owner.get("annotations") or {}).get(ADOPTED_FROM) or ""),
+            text=str((found.data or {}).get(POLICY_MEMBER) or ""),
+            version=str(meta.resource_version),
+        )
+
+    def adopt(self, server: ObjectRef, found: PolicyMap, *, rehearsed: bool) -> None:
+        self._hand_over(server, found, OURS, found.manager, rehearsed=rehearsed)
+
+    def release(self, server: ObjectRef, found: PolicyMap, *, rehearsed: bool) -> None:
+        self._hand_over(server, found, found.adopted_from, None, rehearsed=rehearsed)
+
+    def _hand_over(
+        self, server: ObjectRef, found: PolicyMap, to: str, before: str | None, *, rehearsed: bool
+    ) -> None:
+        """The ConfigMap first: the controller looks at it once the server has changed."""
+        name = POLICY_MAP.format(server.name)
+        meta = {"resourceVersion": found.version, "labels": {MANAGED_BY: to}}
+        options: dict[str, Any] = BOUNDED | {"field_manager": self._manager}
+        options |= {"dry_run": "All"} if rehearsed else {}
+        with translated(f"ConfigMap `{server.namespace}/{name}`"):
+            self._core.patch_namespaced_config_map(
+                name, server.namespace, {"metadata": meta}, **options
+            )
+        body = {"metadata": {"annotations": {ADOPTED_FROM: before}}}
+        self._objects.patch(_SERVERS, _key(server), body, rehearsed=rehearsed)
+
+
+def _key(server: ObjectRef) -> Key:
+    return Key("MCPServer", server.namespace, server.name)
