@@ -35,8 +35,9 @@ class ControllerProcess:
     def __init__(
         self, kubeconfig: Path, namespace: str, name: str, folder: Path, **settings: str
     ) -> None:
-        self.port, metrics = free_ports(2)
-        self._metrics = f"http://127.0.0.1:{metrics}"
+        port, metrics = free_ports(2)
+        host = settings.get("HOST", "127.0.0.1")
+        self._metrics = f"http://{f'[{host}]' if ':' in host else host}:{metrics}"
         self.log = folder / f"{name}.db"
         environ = {
             "KUBECONFIG": str(kubeconfig),
@@ -45,15 +46,17 @@ class ControllerProcess:
             "CONTROLLER_NAMESPACE": namespace,
             "CONTROLLER_NAME": name,
             "CONTROLLER_DNS_NAMES": "127.0.0.1",
-            "CONTROLLER_PORT": str(self.port),
+            "CONTROLLER_PORT": str(port),
             "CONTROLLER_LEASE_SECONDS": "2",
             "METRICS_PORT": str(metrics),
+            **settings,
         }
+        self.port = int(environ["CONTROLLER_PORT"])
         self._said = folder / f"{name}.log"
         with self._said.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "backend", "--target", "controller"],
-                env=os.environ | environ | settings,
+                env=os.environ | environ,
                 cwd=ROOT,
                 stdout=out,
                 stderr=out,
