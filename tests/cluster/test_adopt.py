@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from extauthz.core.revision import compatible_revision
-from tests.cluster.test_controller_process import Process
+from tests.tools.controller_process import ControllerProcess, running_controller
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import Served
 from tests.tools.waiting import eventually
@@ -141,18 +141,15 @@ def runtime(cluster: KubeCluster, served: Served, namespace: str) -> Runtime:
 @pytest.fixture
 def controller(
     runtime: Runtime, cluster: KubeCluster, namespace: str, tmp_path: Path
-) -> Iterator[Process]:
+) -> Iterator[ControllerProcess]:
     """One that found a policy of mcp-runtime's."""
     runtime.writes(operators(namespace))
-    process = Process(cluster.kubeconfig, namespace, "adopting", tmp_path)
-    try:
+    with running_controller(cluster.kubeconfig, namespace, "adopting", tmp_path) as process:
         eventually(runtime.is_in_conflict, "it says that the ConfigMap is another's")
         yield process
-    finally:
-        process.kill()
 
 
-def test_a_policy_is_taken_over(runtime: Runtime, controller: Process) -> None:
+def test_a_policy_is_taken_over(runtime: Runtime, controller: ControllerProcess) -> None:
     """Not by a dry run, once, and the controller writes it at once; nothing is lost of it."""
     before = runtime.stands()
     assert f"{runtime.server}: would be adopted\n" in runtime.adopt("--dry-run")
@@ -168,7 +165,7 @@ def test_a_policy_is_taken_over(runtime: Runtime, controller: Process) -> None:
     assert runtime.stands() == adopted
 
 
-def test_it_is_given_back(runtime: Runtime, controller: Process, served: Served) -> None:
+def test_it_is_given_back(runtime: Runtime, controller: ControllerProcess, served: Served) -> None:
     """To whom it was taken from; then the controller leaves it alone, as before."""
     runtime.adopt()
     eventually(lambda: "content_digest" in runtime.document(), "the controller writes it")
@@ -185,7 +182,7 @@ def test_it_is_given_back(runtime: Runtime, controller: Process, served: Served)
 
 
 def test_an_operator_that_still_runs_has_it_back(
-    runtime: Runtime, controller: Process, served: Served
+    runtime: Runtime, controller: ControllerProcess, served: Served
 ) -> None:
     """Two never write by turns: the controller steps back, and says so."""
     runtime.adopt()
