@@ -133,8 +133,7 @@ async def rotate_undecided_log(up: Embedded) -> str:
     log = up.gateway.spool / "undecided.jsonl"
     async with up.gateway.outage():
         await up.kill_point()
-        while not (pid := up.pid(POINT)):
-            await asyncio.sleep(0.01)
+        pid = await soon(lambda: up.pid(POINT), "the supervisor starts another decision point")
         await asyncio.sleep(up.run.chance.uniform(0.5, 1.5))
         os.replace(log, log.with_suffix(".jsonl.1"))
         Admin(up.state / "run/admin.sock")._ask("POST", "/reopen_logs")

@@ -10,6 +10,7 @@ from tests.chaos.check import POISON_SOURCE, Verdict, judge
 from tests.chaos.faults import Fault, P, Pipeline, all_decided
 from tests.chaos.trail import Trail, read_trail
 
+STRIKE_SECONDS = 600.0  # for one fault, and all to work again
 QUIET_SECONDS = 180.0  # for all that is under way to be stored
 
 
@@ -35,7 +36,11 @@ async def strike_all(
 
     async def strike(fault: Fault[P]) -> None:
         at = time.monotonic()
-        seen = await fault.strike(pipeline)
+        try:
+            async with asyncio.timeout(STRIKE_SECONDS):
+                seen = await fault.strike(pipeline)
+        except TimeoutError as error:
+            raise TimeoutError(f"{fault.name}: {error or 'it does not end'}") from error
         struck.append(fault.name)
         took = time.monotonic() - at
         print(f"  {at - began:6.1f} s  {fault.name}: {seen} ({took:.1f} s)", flush=True)

@@ -132,16 +132,6 @@ class Split:
         """Rows in the store whose offsets are not committed."""
         return await asyncio.to_thread(self._beyond, committed)
 
-    async def ask_store(self, statement: str) -> None:
-        """A statement for the store's server itself."""
-        url = self.stack.store.url
-
-        def ask() -> None:
-            with clickhouse_connect.get_client(dsn=url) as client:
-                client.command(statement)
-
-        await asyncio.to_thread(ask)
-
     def _beyond(self, committed: dict[int, int]) -> int:
         url = self.stack.store.url  # not through the proxy
         with clickhouse_connect.get_client(dsn=url) as client:

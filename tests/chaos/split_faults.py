@@ -8,6 +8,7 @@ from tests.chaos.faults import Fault, all_decided, away, clock_back, poison, sen
 from tests.chaos.split import Split
 from tests.tools.clickhouse_endpoint import Fault as StoreFault
 from tests.tools.stack_part import Part, metric
+from tests.tools.waiting import soon
 
 TRIES = 6  # to hit a moment
 SESSION_SECONDS = 6.0  # until a silent consumer loses its partitions
@@ -163,8 +164,11 @@ async def zombie(split: Split) -> str:
     """A processor stands still after an insert, for longer than its session, then goes on."""
     part = split.run.chance.choice(split.working)
     done = await asyncio.to_thread(_done, part)
-    while await asyncio.to_thread(_done, part) <= done:
-        await asyncio.sleep(0.01)
+
+    async def goes_on() -> bool:
+        return await asyncio.to_thread(_done, part) > done
+
+    await soon(goes_on, f"{part.name} inserts")
     return await _beyond_session(split, part)
 
 
@@ -222,15 +226,9 @@ async def fill_log_disk(split: Split) -> str:
 
 
 async def fill_store_disk(split: Split) -> str:
-    """No byte more for the store.
-
-    A server gives up a merge that it cannot write. The engine of the double does not notice,
-    and would put a broken part in the place of whole ones: it merges nothing meanwhile.
-    """
-    await split.ask_store("SYSTEM STOP MERGES")
+    """No byte more for the store."""
     with moments.full_disk(split.stack.store.pid):
         await away(split)
-    await split.ask_store("SYSTEM START MERGES")
     await split.backend_ready()
     return f"for {split.run.away_seconds:.0f} s"
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from tests.tools.waiting import first_line
+
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 60.0
 
@@ -84,8 +86,7 @@ class ClickHouseEndpoint:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout
-        told = self._process.stdout.readline()
+        told = first_line(self._process, "the store's endpoint serves")
         assert told, "the endpoint ended at its start"
         self._port = int(told)
         return self

@@ -15,7 +15,7 @@ import psutil
 from backend.cli.guard import RUN_VARIABLE, members
 from backend.cli.ports import Ports
 from tests.tools.ports import free_ports
-from tests.tools.waiting import SECONDS
+from tests.tools.waiting import SECONDS, first_line
 
 SENTINEL = [sys.executable, "-c", "from backend.cli.main import sentinel; sentinel()"]
 MODERN = "2026-07-28"
@@ -52,8 +52,7 @@ class Up:
             text=True,
             env={**os.environ, **(environ or {})},
         )
-        assert self.process.stdout is not None
-        told = self.process.stdout.readline()
+        told = first_line(self.process, "`sentinel up` serves")
         assert told, self.log.read_text()
         self.endpoints: dict[str, str] = json.loads(told)["endpoints"]
         record = json.loads((state / "state.json").read_text())

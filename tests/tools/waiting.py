@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import selectors
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +24,20 @@ def eventually(
         _check(deadline, what, seconds)
         time.sleep(every)
     return found
+
+
+def first_line(process: subprocess.Popen[str], what: str, seconds: float = 2 * SECONDS) -> str:
+    """What a process says first; empty where it ended without a word.
+
+    Raises:
+        TimeoutError: saying `what` did not come.
+    """
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(seconds):
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+    return process.stdout.readline()
 
 
 async def soon(
