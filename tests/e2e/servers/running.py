@@ -48,7 +48,7 @@ def running(name: str, folder: Path) -> Iterator[Server]:
         folder: where a program may be built.
     """
     port = free_port()
-    process = subprocess.Popen(_command(name, port, folder), cwd=FOLDER, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(_command(name, port, folder), cwd=FOLDER)
     try:
         await_listening(process, ("127.0.0.1", port))
         yield Server(name, port)

@@ -131,7 +131,6 @@ def start(environ: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "backend", "--target", "all"],
         env=os.environ | environ,
-        stderr=subprocess.DEVNULL,
     )
 
 
