@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from backend.adapters.sqlite_log import SqliteLog
-from backend.cli.guard import members
 from backend.ports.event_log import EventLog
 from tests.chaos import moments
 from tests.chaos.calls import Gateway
@@ -22,6 +22,7 @@ from tests.chaos.clock import Clock
 from tests.chaos.faults import Run
 from tests.tools.sentinel_up import Up, free_base
 from tests.tools.stack_part import waiting
+from tests.tools.waiting import soon
 
 # The supervisor gives up on what dies more often in a row.
 DEATHS = 4
@@ -117,18 +118,16 @@ class Embedded:
         async with self.gateway.outage():
             self.up.process.kill()
             await asyncio.to_thread(self.up.wait)
-            async with asyncio.timeout(60):
-                while await asyncio.to_thread(lambda: list(members(self.up.token))):
-                    await asyncio.sleep(0.1)
+            await soon(lambda: asyncio.to_thread(self.up.is_gone), "all programs end", every=0.1)
             self.gateway.note_start()
             await self.start()
 
     async def backend_ready(self) -> None:
         """Wait until ingest and api are ready."""
-        async with asyncio.timeout(90), aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession() as session:
             for part in ("ingest", "api"):
-                while not await _answers(session, self.up.endpoints[part] + "/ready"):
-                    await asyncio.sleep(0.1)
+                ready = partial(_answers, session, self.up.endpoints[part] + "/ready")
+                await soon(ready, f"{part} is ready", every=0.1)
 
     def is_tired(self) -> bool:
         """Whether one more death might be the supervisor's last."""

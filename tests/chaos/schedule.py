@@ -9,6 +9,7 @@ from tests.chaos.calls import calling
 from tests.chaos.check import POISON_SOURCE, Verdict, judge
 from tests.chaos.faults import Fault, P, Pipeline, all_decided
 from tests.chaos.trail import Trail, read_trail
+from tests.tools.waiting import soon
 
 STRIKE_SECONDS = 600.0  # for one fault, and all to work again
 QUIET_SECONDS = 180.0  # for all that is under way to be stored
@@ -63,9 +64,7 @@ async def strike_all(
 
 async def verdict_on(pipeline: Pipeline) -> tuple[Verdict, Trail]:
     """Let everything drain and end, then compare."""
-    async with asyncio.timeout(QUIET_SECONDS):
-        while not await pipeline.is_quiet():
-            await asyncio.sleep(0.3)
+    await soon(pipeline.is_quiet, "all is stored and committed", QUIET_SECONDS, every=0.3)
     letters = await _letters(pipeline)
     await pipeline.stop()
     trail = read_trail(pipeline.store)
