@@ -7,7 +7,7 @@ from typing import Any, Final
 import aiohttp
 
 from backend.adapters.kubernetes_calls import ApiCalls
-from backend.ports.workloads import LogRange
+from backend.ports.workloads import LogLine, LogRange
 from extauthz.core.errors import Retryable
 
 PROTOCOL: Final = "v4.channel.k8s.io"
@@ -17,20 +17,26 @@ _PORT_BYTES: Final = 2  # the first message of each channel is the port's number
 
 async def log_lines(
     calls: ApiCalls, pod_path: str, container: str, which: LogRange
-) -> AsyncIterator[str]:
-    """Lines without their ends, of any length."""
+) -> AsyncIterator[LogLine]:
+    """Lines of any length."""
     query = {"container": container} | _query(which)
     rest = b""
     async for chunk in calls.chunks(f"{pod_path}/log", query):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            yield line.decode("utf-8", "replace")
+            yield _line(line)
     if rest:
-        yield rest.decode("utf-8", "replace")
+        yield _line(rest)
+
+
+def _line(raw: bytes) -> LogLine:
+    at, _, text = raw.decode("utf-8", "replace").partition(" ")
+    return LogLine(at, text)
 
 
 def _query(which: LogRange) -> dict[str, str]:
     asked: dict[str, Any] = {
+        "timestamps": "true",
         "tailLines": which.tail,
         "sinceSeconds": which.since_seconds,
         "previous": "true" if which.previous else None,

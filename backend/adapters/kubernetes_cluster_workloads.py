@@ -38,7 +38,7 @@ from backend.ports.cluster import (
     Status,
     unknown,
 )
-from backend.ports.workloads import Happening, LogRange, LogSource, Rollout, Tunnel
+from backend.ports.workloads import Happening, LogLine, LogRange, LogSource, Rollout, Tunnel
 from extauthz.core.errors import Conflict, NotFound, Retryable, SentinelError
 from extauthz.core.model import API_VERSION
 
@@ -108,7 +108,7 @@ class KubernetesWorkloads:
                 found.append(LogSource(pod["metadata"]["name"], container["name"]))
         return found
 
-    def log_lines(self, source: LogSource, which: LogRange) -> AsyncIterator[str]:
+    def log_lines(self, source: LogSource, which: LogRange) -> AsyncIterator[LogLine]:
         return log_lines(self._calls, f"{self._pods}/{source.pod}", source.container, which)
 
     async def connect(self, key: str, port: int) -> Tunnel:

@@ -1,16 +1,19 @@
-"""`sentinel status --api URL`: the components as their api tells of them."""
+"""`sentinel status` elsewhere: the components as their api, or their cluster, tells of them."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import aiohttp
+import msgspec
 from rich.table import Table
 
-from backend.cli.console import cell, stdout
+from backend.cli.console import Failure, cell, stdout
+from backend.cli.operated import ClusterAt
 from backend.cli.options import print_told
 from backend.cli.running import Api, get_json
 from backend.cli.tables import aligned
+from backend.ports.cluster import Status
 
 Component = dict[str, Any]  # as the api sends it
 
@@ -26,13 +29,13 @@ FAULTS = frozenset({"Degraded", "NotReady"})
 ABSENT = frozenset({"NotDeployed", "Unknown"})
 
 
-def show(api: Api, output: str) -> bool:
+def show(at: Api | ClusterAt, output: str) -> bool:
     """Print the components; whether none of them has a fault.
 
     Raises:
-        Failure: the api does not answer, or refuses.
+        Failure: nobody answers there, or who does refuses.
     """
-    told = asyncio.run(_ask(api))
+    told = asyncio.run(_ask(at) if isinstance(at, Api) else _look(at))
     components: list[Component] = told["components"]
     if not print_told(output, told, (each["key"] for each in components)):
         stdout().print(table_of(components))
@@ -44,15 +47,35 @@ def table_of(components: Iterable[Component]) -> Table:
     table = aligned("COMPONENT", "NAMESPACE", "RESOURCE", "STATUS", "DETAILS")
     for each in components:
         resource = "/".join(filter(None, (each["kind"], each["resource"])))
-        waiting = f"{each['lag']} events wait" if each["lag"] else ""
         table.add_row(
             cell(each["display"]),
             cell(each["namespace"] or "-"),
             cell(resource or "-"),
             cell(each["status"], STYLES.get(each["status"], "")),
-            cell("; ".join(filter(None, (each["ready"], each["message"], waiting)))),
+            cell("; ".join(_details(each))),
         )
     return table
+
+
+def _details(component: Component) -> Iterator[str]:
+    """How many serve, what is wrong, and what else is known."""
+    yield from filter(None, (component["ready"], component["message"]))
+    if component["version"]:
+        yield f"version {component['version']}"
+    if component["restarts"]:
+        yield f"{component['restarts']} restarts"
+    if component["lag"]:
+        yield f"{component['lag']} events wait"
+    if (age := component.get("policy_age_seconds")) is not None:
+        yield f"policies confirmed {age} s ago"
+
+
+async def _look(at: ClusterAt) -> dict[str, Any]:
+    async with at.opened() as workloads:
+        states = await workloads.components()
+    if states and all(each.status is Status.UNKNOWN for each in states):
+        raise Failure(states[0].message)
+    return {"components": [msgspec.to_builtins(each) for each in states]}
 
 
 async def _ask(api: Api) -> dict[str, Any]:

@@ -10,6 +10,9 @@ COMMANDS = {
     "status": "backend.cli.status:status",
     "restart": "backend.cli.restart:restart",
     "events": "backend.cli.events:events",
+    "logs": "backend.cli.logs:logs",
+    "port-forward": "backend.cli.port_forward:port_forward",
+    "kube-events": "backend.cli.kube_events:kube_events",
     "explain": "backend.cli.explain:explain",
     "audit": "backend.cli.audit:audit",
     "dlq": "backend.cli.dlq:dlq",
@@ -22,7 +25,8 @@ COMMANDS = {
     "replay": "backend.cli.replay:replay",
     "migrate": "backend.cli.migrate:migrate",
 }
-RUNTIME_COMMANDS = {name: COMMANDS[name] for name in ("status", "restart")}
+RUNTIME_COMMANDS = {name: COMMANDS[name] for name in ("status", "logs", "port-forward", "restart")}
+RUNTIME_COMMANDS["events"] = COMMANDS["kube-events"]  # of pods, as mcp-runtime has it
 
 
 @click.group(cls=LazyGroup, commands_at=COMMANDS, epilog=EXIT_CODES)

@@ -10,8 +10,10 @@ import click
 
 from backend.cli.console import FAILED, Failure, cell, stderr, stdout
 from backend.cli.deployed import ABSENT, STYLES, Component
+from backend.cli.operated import ClusterAt, Place, UpAt, on_any
 from backend.cli.options import output_option, print_told
-from backend.cli.running import Api, Unreachable, api_options, get_json
+from backend.cli.restart_cluster import restart_on_cluster
+from backend.cli.running import Api, Unreachable, get_json
 from backend.cli.tables import aligned
 
 WAIT_SECONDS: Final = 120.0  # for the drains and the starts of all of them
@@ -21,21 +23,34 @@ SERVING: Final = frozenset({"Ready", "Degraded"})
 
 @click.command()
 @click.argument("component", default="")
-@click.option("--all", "every", is_flag=True, help="All that run, one after the other.")
+@click.option("--all", "every", is_flag=True, help="All of Sentinel's own, one after the other.")
 @click.option("--yes", is_flag=True, help="Do not ask before --all.")
 @click.option("--wait/--no-wait", default=True, help="Wait until they serve again (the default).")
 @output_option("components")
-@api_options
-def restart(*, component: str, every: bool, yes: bool, wait: bool, output: str, api: Api) -> None:
+@on_any
+def restart(
+    *,
+    component: str,
+    every: bool,
+    yes: bool,
+    wait: bool,
+    output: str,
+    at: Place,
+) -> None:
     """Start COMPONENT again, such as ingest, processor, api or sidecar; or --all.
 
-    It finishes what it has in hand first. Exit code 1 where one does not serve in time.
+    It finishes what it has in hand first; on a cluster its pods are replaced one by one. Exit
+    code 1 where one does not serve in time.
     """
     if every == bool(component):
         raise click.UsageError("name one component, or all of them with --all")
     if every and not yes and sys.stdin.isatty():  # scripts, which cannot answer, mean it
         click.confirm("restart all components?", abort=True, err=True)
-    told = asyncio.run(_restart(api, component, wait=wait))
+    if isinstance(at, ClusterAt):
+        told = asyncio.run(restart_on_cluster(at, component, wait=wait))
+    else:
+        api = at.api if isinstance(at, UpAt) else at
+        told = asyncio.run(_restart(api, component, wait=wait))
     if not print_told(output, {"components": told}, (each["key"] for each in told)):
         _show(told)
     if wait and not all(each["status"] in SERVING for each in told):
@@ -85,7 +100,7 @@ async def _served_again(
 
 def _is_done(now: Component, before: Component) -> bool:
     began = (now["restarts"], now["started_at"]) != (before["restarts"], before["started_at"])
-    return began and now["status"] in SERVING
+    return began and bool(now["started_at"]) and now["status"] in SERVING
 
 
 async def _components(session: aiohttp.ClientSession, api: Api) -> dict[str, Component]:

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from backend.cli import deployed
 from backend.cli.console import FAILED, Failure, cell, print_unfolded, stdout
+from backend.cli.operated import Place, UpAt, on_any
 from backend.cli.options import output_option, print_told
-from backend.cli.running import address_options, get_json, is_said, read_key, the_api, the_running
+from backend.cli.running import get_json, read_key
 from backend.cli.stack import ADMIN_SOCKET, http_probe
 from backend.cli.state import Component, Running
 from extauthz.core.manifests import Fault
@@ -62,23 +63,23 @@ class Report:
 
 @click.command()
 @output_option("components")
-@address_options
-def status(*, output: str, api_url: str, key_file: Path | None, state: Path) -> None:
-    """Show the running `sentinel up`: addresses, components, faults of access files.
+@on_any
+def status(*, output: str, at: Place) -> None:
+    """Show what runs: the running `sentinel up`, or the components of a cluster or an api.
 
-    With --api, the components that the api there tells of.
+    Of `sentinel up`: addresses, processes, faults of access files. Of a cluster: how many of each
+    component serve, their version, what waits for them, and how old the policies are.
 
     Exit code 0: all healthy, 1: degraded, 3: not running.
     """
-    if api_url and (is_said("api_url") or not is_said("state")):
-        is_healthy = deployed.show(the_api(api_url, key_file, state), output)
-    else:
-        running = the_running(state)
-        report = asyncio.run(inspect(running, state.resolve()))
+    if isinstance(at, UpAt):
+        report = asyncio.run(inspect(at.running, at.root))
         names = (component.name for component in report.components)
         if not print_told(output, as_plain(report), names):
             _print(report)
         is_healthy = report.is_healthy
+    else:
+        is_healthy = deployed.show(at, output)
     if not is_healthy:
         raise SystemExit(FAILED)
 

@@ -14,6 +14,13 @@ class LogSource(NamedTuple):
     container: str
 
 
+class LogLine(NamedTuple):
+    """Args: at: RFC 3339 with nanoseconds, when it was written; text: without its end."""
+
+    at: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class LogRange:
     """Which part of a log is read.
@@ -98,8 +105,8 @@ class Workloads(Protocol):
     async def log_sources(self, key: str) -> Sequence[LogSource]:
         """The containers of its pods, as they are now."""
 
-    def log_lines(self, source: LogSource, which: LogRange) -> AsyncIterator[str]:
-        """Lines without their ends. NotFound: the pod is gone."""
+    def log_lines(self, source: LogSource, which: LogRange) -> AsyncIterator[LogLine]:
+        """The oldest first. NotFound: the pod is gone. Invalid: it has no such log (yet)."""
 
     async def connect(self, key: str, port: int) -> Tunnel:
         """To that port in one of its pods that serve."""

@@ -8,6 +8,8 @@ import pytest
 
 from tests.tools.kube_cluster import KubeCluster, governed_cluster
 from tests.tools.kube_objects import Served
+from tests.tools.operated_cluster import World, operated_cluster
+from tests.tools.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,19 @@ def namespace(cluster: KubeCluster, request: pytest.FixtureRequest) -> str:
 def manifest(tmp_path: Path) -> Path:
     """Where a test writes what it applies."""
     return tmp_path / "manifest.yaml"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Another cluster, with components to be operated."""
+    with operated_cluster(tmp_path_factory.mktemp("operated")) as found:
+        yield found
+
+
+@pytest.fixture
+def mended(world: World) -> Iterator[None]:
+    """What a test broke is whole again."""
+    yield
+    world.double.waiting.clear()
+    world.double.unready.clear()
+    eventually(world.serves, "all serve again")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from backend.metrics import Name
 from tests.contract.clusters import VERSION, World
 from tests.tools.kube_cluster import KubeCluster
 from tests.tools.kube_objects import Served
+from tests.tools.kube_workloads import workload
 from tests.tools.kubelet_double import KubeletDouble
 from tests.tools.log_thread import LogThread
 from tests.tools.ports import HOST
@@ -67,7 +68,7 @@ def deployed(
     runner = thread.run(_operations(world))
     double.ports[PREFIX + "processor", METRICS] = runner.addresses[0][1]
     for key in keys:
-        text = json.dumps(deployment(PREFIX + key, f"registry.example/{key}:{VERSION}"))
+        text = json.dumps(workload(PREFIX + key, f"registry.example/{key}:{VERSION}"))
         done = cluster.kubectl("create", "--namespace", namespace, "--filename", "-", text=text)
         assert done.returncode == 0, done.stderr
     try:
@@ -80,29 +81,6 @@ def deployed(
         thread.run(asked.close())
         thread.run(calls.close())
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-def deployment(name: str, image: str) -> dict[str, Any]:
-    """One replica, whose pods are labelled as mcp-runtime's are."""
-    labels = {"app": name}
-    container = {
-        "name": "main",
-        "image": image,
-        "ports": [{"name": "metrics", "containerPort": METRICS}],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
-            },
-        },
-    }
 
 
 def _guard(cluster: KubeCluster) -> None:

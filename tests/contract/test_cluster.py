@@ -128,7 +128,9 @@ def test_each_component_is_told_once_in_order(world: World) -> None:
 
 def test_what_serves_is_ready(world: World) -> None:
     """With its version, its start and what waits for it; nothing is wrong."""
-    state = world.state("processor")
+    state = eventually(
+        lambda: (found := world.state("processor")).lag is not None and found, "it is asked"
+    )
     assert (state.status, state.ready, state.message) == (Status.READY, "1/1", "")
     assert state.version == VERSION
     assert parse_instant(state.started_at, "started_at") > 0
@@ -138,8 +140,9 @@ def test_what_serves_is_ready(world: World) -> None:
 def test_what_lacks_something_says_so(world: World) -> None:
     """Its message says what, and the last error stays when it is over."""
     world.fail("processor", "the store is away")
-    eventually(lambda: "the store is away" in world.state("processor").message, "it is noticed")
-    state = world.state("processor")
+    state = eventually(
+        lambda: "away" in (found := world.state("processor")).message and found, "it is noticed"
+    )
     assert state.status in {Status.DEGRADED, Status.NOT_READY}
     assert state.message == "store: the store is away"
     world.fail("processor", "")

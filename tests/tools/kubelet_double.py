@@ -35,7 +35,7 @@ class Log:
     """What one container wrote, and who waits for more."""
 
     lines: list[tuple[float, str]] = field(default_factory=list)
-    previous: list[str] = field(default_factory=list)
+    previous: list[tuple[float, str]] = field(default_factory=list)
     more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
@@ -61,6 +61,7 @@ class KubeletDouble:
         self.told: list[str] = []
         self._logs: dict[tuple[str, str, str], Log] = defaultdict(Log)
         self._tunnels: set[web.WebSocketResponse] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self._apps: dict[str, str] = {}  # by namespace/pod
         self._ended, self._addresses = threading.Event(), 0
         self._started = datetime.fromtimestamp(0, UTC)
@@ -84,7 +85,7 @@ class KubeletDouble:
         """Leave it."""
         self._ended.set()
         self._living.join()
-        self._thread.run(self._runner.cleanup())
+        self._thread.run(self._leave())
         self._thread.stop()
 
     def write_log(
@@ -95,7 +96,7 @@ class KubeletDouble:
 
     def set_previous_log(self, namespace: str, pod: str, container: str, *lines: str) -> None:
         """What it wrote before it started again."""
-        self._logs[namespace, pod, container].previous = list(lines)
+        self._logs[namespace, pod, container].previous = [(0.0, line) for line in lines]
 
     def break_tunnels(self) -> None:
         """All connections into pods end."""
@@ -174,7 +175,14 @@ class KubeletDouble:
         return self._started.isoformat(timespec="seconds")
 
     async def _serve(self) -> int:
-        app = web.Application()
+        @web.middleware
+        async def noted(request: web.Request, handler: Any) -> Any:
+            task = asyncio.ensure_future(handler(request))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+            return await task
+
+        app = web.Application(middlewares=[noted])
         app.add_routes(
             [
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._log),
@@ -201,24 +209,23 @@ class KubeletDouble:
     async def _log(self, request: web.Request) -> web.StreamResponse:
         place, asked = request.match_info, request.query
         log = self._logs[place["namespace"], place["pod"], place["container"]]
-        oldest = 0.0
+        lines, seen = log.lines, len(log.lines)
         if since := asked.get("sinceSeconds"):
             oldest = datetime.now(UTC).timestamp() - int(since)
-        lines = [line for at, line in log.lines if at >= oldest]
-        seen = len(log.lines)
+            lines = [line for line in lines if line[0] >= oldest]
         if asked.get("previous") == "true":
             lines = log.previous
         if tail := asked.get("tailLines"):
-            lines = lines[-int(tail) :]
+            lines = lines[max(0, len(lines) - int(tail)) :]
         answer = web.StreamResponse()
         await answer.prepare(request)
-        await answer.write("".join(f"{line}\n" for line in lines).encode())
+        await answer.write(_written(lines))
         while asked.get("follow") == "true":
             async with log.more:
                 while len(log.lines) == seen:
                     await log.more.wait()
-                lines, seen = [line for _, line in log.lines[seen:]], len(log.lines)
-            await answer.write("".join(f"{line}\n" for line in lines).encode())
+                lines, seen = log.lines[seen:], len(log.lines)
+            await answer.write(_written(lines))
         return answer
 
     async def _forward(self, request: web.Request) -> web.WebSocketResponse:
@@ -245,9 +252,21 @@ class KubeletDouble:
         self._tunnels.discard(socket)
         return socket
 
+    async def _leave(self) -> None:
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._runner.cleanup()
+
     async def _break(self) -> None:
         for socket in list(self._tunnels):
             await socket.close()
+
+
+def _written(lines: list[tuple[float, str]]) -> bytes:
+    """With timestamps, as they are always asked for here."""
+    told = (f"{datetime.fromtimestamp(at, UTC).isoformat()} {line}\n" for at, line in lines)
+    return "".join(told).encode()
 
 
 async def _send(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:

@@ -34,8 +34,8 @@ def test_every_command_has_json(name: str) -> None:
 def test_mcp_runtime_has_what_exists() -> None:
     """The name that existing scripts use leads to the same command."""
     text = CliRunner().invoke(mcp_runtime, ["sentinel", "--help"]).stdout
-    assert "status" in text
-    assert "Exit codes:" in text
+    for name in ("status", "events", "logs", "port-forward", "restart", "Exit codes:"):
+        assert name in text
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,8 @@ def test_without_a_run_commands_say_so(
 ) -> None:
     """Exit code 3, one line, the mend."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # without a kubeconfig
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     result = CliRunner().invoke(sentinel, words)
     assert result.exit_code == 3
     assert result.stderr == (
