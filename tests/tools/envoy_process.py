@@ -75,6 +75,7 @@ def running_sidecar(
         "admin_socket": "admin.sock",
         "check_socket": "check.sock",
         "undecided_log": "undecided.jsonl",
+        "check_seconds": 10.0,  # a busy machine may stall a process for longer than a pod's second
         "upstream": Upstream.parse(upstream),
     }
     with _running(sidecar(SidecarOptions(**(values | options))), folder) as envoy:  # type: ignore[arg-type]
