@@ -83,7 +83,8 @@ def selects(selector: Raw, labels: Mapping[str, str]) -> bool:
         assert rule["operator"] == "In", "no other is read here"
         if labels.get(rule["key"]) not in rule["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 def is_peer(peer: Raw, pod: Pod, namespace: str) -> bool:
