@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tools.sentinel_up import Up
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 AGENT = "desk-agent"
 GRANT = {
@@ -39,7 +39,7 @@ def ask(up: Up, method: str, path: str, body: Any = None) -> Any:
         {"x-api-key": key, "Content-Type": "application/json"},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
         return json.load(response)
 
 

@@ -13,7 +13,7 @@ from tests.tools.raw_http import exchange, post
 from tests.tools.recording_server import recording
 from tests.tools.scripted_authority import ScriptedAuthority
 from tests.tools.scripted_controller import Document, Publisher, ScriptedController
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo"}}
 HEADERS = "Content-Type: application/json\r\nX-MCP-Agent-ID: ops\r\n"
@@ -52,7 +52,7 @@ class Served:
         self._loop.close()
 
     def _run(self, work: object) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from backend.cli.console import DENIED
 from backend.cli.guard import RUN_VARIABLE, members
 from backend.cli.ports import DEFAULT_BASE, Ports
 from tests.tools.sentinel_up import free_base
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 INSTALL_SECONDS = 1200  # everything is downloaded where pip's cache is empty
@@ -62,7 +62,7 @@ def test_a_newcomer_gets_what_readme_says() -> None:
         told = json.loads((clone / ".sentinel/state.json").read_text())
         token = psutil.Process(told["components"][0]["pid"]).environ()[RUN_VARIABLE]
         os.killpg(make.pid, signal.SIGINT)  # Ctrl-C reaches make and all it runs
-        assert make.wait(timeout=60) == -signal.SIGINT  # how make ends when interrupted
+        assert make.wait(SECONDS) == -signal.SIGINT  # how make ends when interrupted
         endings = re.findall(r"^(\S+): (stopped|killed)", log.read_text(), re.MULTILINE)
         assert endings == [
             (name, "stopped") for name in ("envoy", "decision-point", "backend", "upstream")
@@ -146,7 +146,7 @@ def _make_up(clone: Path, base: int) -> Iterator[tuple[subprocess.Popen[bytes], 
     finally:
         if make.poll() is None:
             os.killpg(make.pid, signal.SIGINT)
-            make.wait(timeout=60)
+            make.wait(SECONDS)
 
 
 def _table(make: subprocess.Popen[bytes], log: Path) -> str:
@@ -182,7 +182,7 @@ def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env=_environ(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
 

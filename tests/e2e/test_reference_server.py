@@ -94,7 +94,7 @@ def text_of(answer: dict[str, Any]) -> str:
 def post(
     url: str, body: dict[str, Any], headers: Mapping[str, str] = {}
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=SECONDS)
     connection.request("POST", "/mcp", json.dumps(body), {**HEADERS, **headers})
     return connection, connection.getresponse()
 

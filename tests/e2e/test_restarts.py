@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.sentinel_up import Up
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_governed_server_is_told_with_its_policy(up: Up) -> None:
     request = urllib.request.Request(
         f"{up.endpoints['api']}/api/runtime/servers", headers={"x-api-key": key}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         (server,) = json.loads(answer.read())["servers"]
     assert (server["status"], server["message"], server["ready"]) == ("Ready", "", "1/1")
     assert server["endpoint"] == up.endpoints["mcp"]

@@ -14,7 +14,7 @@ import pytest
 from backend.cli.guard import members
 from backend.cli.ports import Ports
 from tests.tools.sentinel_up import SENTINEL, Up, free_base, sentinel
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def up() -> Iterator[Up]:
 
 
 def test_status_tells_where_everything_is(up: Up) -> None:
-    """Endpoints, folders, keys, and four healthy processes."""
+    """Endpoints, folders, keys, and five healthy processes."""
     status = up.status()
     assert status["state"] == "healthy"
     assert status["endpoints"] == up.endpoints
@@ -37,7 +37,7 @@ def test_status_tells_where_everything_is(up: Up) -> None:
     assert Path(status["access_dir"], "grants.yaml").is_file()
     assert Path(status["admin_key_file"]).read_text().strip()
     names = {component["name"] for component in status["components"]}
-    assert names == {"upstream", "backend", "decision-point", "envoy"}
+    assert names == {"upstream", "backend", "decision-point", "envoy", "ui"}
     assert all(component["pid"] for component in status["components"])
     assert up.command("status").returncode == 0
 
@@ -82,7 +82,7 @@ def test_following_prints_new_events_as_they_come(up: Up) -> None:
         assert "followed-tool" in tools
     finally:
         following.send_signal(signal.SIGINT)
-        assert following.wait(timeout=60) == 0
+        assert following.wait(SECONDS) == 0
 
 
 def test_an_edit_changes_the_next_decision(up: Up) -> None:

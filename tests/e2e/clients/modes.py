@@ -33,7 +33,7 @@ def run(
     headers: Mapping[str, str],
     actions: Sequence[Mapping[str, Any]],
     *,
-    timeout_seconds: float = 60,
+    timeout_seconds: float = 120,
 ) -> list[dict[str, Any]]:
     """Do `actions` in one client session; one answer for each, in order.
 

@@ -16,7 +16,7 @@ from mcp import Client, MCPError
 from mcp import types as mcp_types
 from mcp.client.streamable_http import streamable_http_client
 
-TIMEOUT = httpx2.Timeout(30)
+TIMEOUT = httpx2.Timeout(90)
 
 
 class Driver:
