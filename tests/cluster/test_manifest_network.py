@@ -35,9 +35,10 @@ REPLICATION: set[Path] = {
     ("clickhouse", "clickhouse-keeper", 9181),
     ("clickhouse-keeper", "clickhouse-keeper", 9234),
 }
-# Beside that, all of ours ask for names, and three ask the API server.
+# Beside that, all of ours ask for names, three ask the API server, and with the dashboard these
+# ask who signs people in.
 ASKING = {"mcp-sentinel-ingest", "mcp-sentinel-api", "mcp-sentinel-controller"}
-NAMES, API_SERVER = 53, 6443
+NAMES, API_SERVER, HTTPS = 53, 6443, 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ class Pod:
 
 
 DNS = Pod("dns", "kube-system", {"k8s-app": "kube-dns"}, frozenset({NAMES}))
-SOMEWHERE = Pod("somewhere", "elsewhere", {"app": "mcp-sentinel-ui"}, frozenset({80, API_SERVER}))
+SOMEWHERE = Pod(
+    "somewhere", "elsewhere", {"app": "mcp-sentinel-ui"}, frozenset({80, HTTPS, API_SERVER})
+)
 SPACES = {
     name: {"kubernetes.io/metadata.name": name}
     for name in (HOME, SERVERS, DNS.namespace, SOMEWHERE.namespace)
@@ -153,12 +156,14 @@ def test_the_named_paths_are_open_and_no_others(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_what_is_outside_is_asked_by_few(folder: str) -> None:
-    """Names by all, the API server by those with an account that may; nobody sends elsewhere."""
+    """Names by all; the API server, and who signs people in, by those that must."""
     found = set(open_paths(folder))
     ours = {each.name for each in pods(folder) if each.namespace == HOME}
     assert {path[0] for path in found if path[1] == DNS.name} >= ours
     outside = {(start, port) for start, end, port in found if end == SOMEWHERE.name}
-    assert {path for path in outside if path[0] in ours} == {(each, API_SERVER) for each in ASKING}
+    signing_in = {(each, HTTPS) for each in ASKING | {"mcp-sentinel-ui"}}
+    asking = {(each, API_SERVER) for each in ASKING}
+    assert {path for path in outside if path[0] in ours} == asking | signing_in
 
 
 def test_a_sidecar_is_known_by_its_label() -> None:

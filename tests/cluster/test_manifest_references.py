@@ -41,7 +41,11 @@ def sources(container: Raw) -> Iterator[tuple[str, str, str]]:
             if kind == "fieldRef":
                 continue
             assert not ref.get("optional"), "a key that is not there must be noticed"
-            yield kind.removesuffix("KeyRef").capitalize(), ref["name"], ref["key"]
+            yield (
+                {"secretKeyRef": "Secret", "configMapKeyRef": "ConfigMap"}[kind],
+                ref["name"],
+                ref["key"],
+            )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

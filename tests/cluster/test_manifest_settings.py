@@ -17,12 +17,11 @@ from tests.tools.kube_manifests import (
     workload,
     workloads,
 )
+from ui.settings import Settings as UiSettings
 
 BACKEND = ("ingest", "processor", "api", "controller")
 # Only there to be put into others, as Kubernetes has no other way.
 PARTS = {"CLICKHOUSE_PASSWORD"}
-# The dashboard's settings, as docs have them for mcp-runtime's; it reads none of them yet.
-UI = {"PORT", "API_UPSTREAM", "API_KEY"}
 SPARE_SECONDS = 5  # between the drain's end and SIGKILL
 
 
@@ -82,17 +81,25 @@ def test_each_has_the_keys_that_it_needs_and_no_others() -> None:
         "mcp-sentinel-processor": {"KAFKA_PASSWORD", "CLICKHOUSE_PASSWORD"},
         "mcp-sentinel-api": {"API_KEYS", "ADMIN_API_KEYS", "KAFKA_PASSWORD", "CLICKHOUSE_PASSWORD"},
         "mcp-sentinel-controller": {"KAFKA_PASSWORD"},
-        "mcp-sentinel-ui": {"UI_API_KEY"},
+        "mcp-sentinel-ui": {"UI_SESSION_KEYS"},
         "clickhouse-init-0-1-0": {"CLICKHOUSE_PASSWORD"},
         "clickhouse": {"CLICKHOUSE_PASSWORD", "CLICKHOUSE_NODE_PASSWORD"},
         "kafka": {"KAFKA_PASSWORD", "KAFKA_NODE_PASSWORD"},
     }
 
 
-def test_what_the_dashboard_is_told_is_known() -> None:
-    """Nothing runs there yet; a name that is not the dashboard's is not told."""
-    (container,) = workload(OVERLAYS[0], "mcp-sentinel-ui").containers
-    assert {entry["name"] for entry in container["env"]} == UI
+def test_the_dashboard_takes_what_it_is_told() -> None:
+    """It finds the api, and its ports are the container's; sessions outlive it."""
+    own = workload(OVERLAYS[1], "mcp-sentinel-ui")
+    (container,) = own.containers
+    environ = environment(OVERLAYS[1], own, container)
+    assert set(environ) <= names(UiSettings)
+    settings = config.load(UiSettings, environ | {"UI_SESSION_KEYS": "k" * 32})
+    assert settings.host == "0.0.0.0"
+    assert settings.api_upstream == "http://mcp-sentinel-api:8080"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": settings.port, "metrics": settings.metrics_port}
+    assert settings.session_keys
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

@@ -158,14 +158,18 @@ def environment(folder: str, of: Workload, container: Raw) -> dict[str, str]:
     for entry in container.get("env", ()):
         value = entry.get("value")
         if value is None:
-            value = _from(entry["valueFrom"], pod)
+            value = _from(entry["valueFrom"], pod, config, of.namespace)
         for name, known in found.items():
             value = value.replace(f"$({name})", known)
         found[entry["name"]] = value
     return found
 
 
-def _from(source: Raw, pod: Mapping[str, str]) -> str:
+def _from(
+    source: Raw, pod: Mapping[str, str], config: Mapping[tuple[str, str], Raw], namespace: str
+) -> str:
     if secret := source.get("secretKeyRef"):
         return f"secret-{secret['key']}"
+    if ref := source.get("configMapKeyRef"):
+        return str(config[namespace, ref["name"]]["data"][ref["key"]])
     return pod[source["fieldRef"]["fieldPath"]]
