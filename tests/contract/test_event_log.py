@@ -20,9 +20,9 @@ from backend.ports.event_log import (
 )
 from extauthz.core.errors import NotFound
 from tests.contract.event_logs import KafkaPlace, Place, SqlitePlace
+from tests.tools.waiting import SECONDS
 
 Open = Callable[[], Awaitable[EventLog]]
-WAIT_SECONDS = 30.0
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
@@ -70,9 +70,9 @@ async def joined(log: EventLog, group: str = "g") -> tuple[Consumer, Owner]:
 async def take(consumer: Consumer, count: int) -> list[Record]:
     """The next `count` records."""
     taken: list[Record] = []
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(SECONDS):
         while len(taken) < count:
-            taken += await consumer.fetch(count - len(taken), WAIT_SECONDS)
+            taken += await consumer.fetch(count - len(taken), SECONDS)
     return taken
 
 
@@ -103,8 +103,8 @@ async def test_a_fetch_is_bounded_and_goes_on(open_log: Open) -> None:
     log = await open_log()
     await log.append(messages("a", "b", "c"))
     consumer, _ = await joined(log)
-    assert values(await consumer.fetch(2, WAIT_SECONDS)) == ["a", "b"]
-    assert values(await consumer.fetch(2, WAIT_SECONDS)) == ["c"]
+    assert values(await consumer.fetch(2, SECONDS)) == ["a", "b"]
+    assert values(await consumer.fetch(2, SECONDS)) == ["c"]
     assert values(await consumer.fetch(2, 0)) == []
     await consumer.stop()
 
