@@ -20,6 +20,7 @@ from tests.tools.kube_manifests import (
     environment,
     named,
     rendered,
+    variant_of,
     wait_of,
     workloads,
 )
@@ -133,3 +134,27 @@ def test_the_last_call_is_told_of() -> None:
     assert example.pod["initContainers"] == [point, envoy]  # they end in the opposite order
     assert all(each["restartPolicy"] == "Always" for each in (point, envoy))
     assert wait_of(envoy) + point_settings().drain_seconds + SPARE_SECONDS <= example.grace
+
+
+def test_loopback_keeps_the_server_to_its_pod(tmp_path: Path) -> None:
+    """It listens where Envoy finds it, and nobody is asked to reach it from elsewhere."""
+    (example,) = workloads(variant_of(tmp_path / "mine", "loopback"))
+    (server,) = example.pod["containers"]
+    assert environment(EXAMPLE, example, server)["HOST"] == "127.0.0.1"
+    assert server["args"][:2] == ["--host", "$(HOST)"]
+    assert not [name for name in server if name.endswith("Probe")]
+    assert server["lifecycle"] == sidecar()[0].pod["containers"][0]["lifecycle"]
+
+
+def test_redirection_leads_to_the_sidecar(tmp_path: Path) -> None:
+    """From the port that the server has to the one that Envoy has; policies let both through."""
+    objects = variant_of(tmp_path / "mine", "redirect")
+    (example,) = workloads(objects)
+    (server,) = example.pod["containers"]
+    _, _, envoy = sidecar()
+    ports = [each["ports"][0]["containerPort"] for each in (server, envoy)]
+    (redirect,) = (each for each in example.containers if each["name"] == "redirect")
+    assert f"tcp dport {ports[0]} redirect to :{ports[1]}" in redirect["args"][0]
+    ((_, policy),) = named(objects, "NetworkPolicy").items()
+    (rule,) = policy["spec"]["ingress"]
+    assert {each["port"] for each in rule["ports"]} == set(ports)

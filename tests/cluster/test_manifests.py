@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +13,10 @@ from tests.tools.kube_manifests import (
     EXAMPLE,
     K8S,
     OVERLAYS,
+    VARIANTS,
     Workload,
     rendered,
+    variant_of,
     workloads,
 )
 from tests.tools.waiting import eventually
@@ -132,6 +135,26 @@ def test_pods_keep_to_restricted(installed: KubeCluster, folder: str) -> None:
         if (refusal := refused(installed, each, "mcp-sentinel"))
     ]
     assert refusals == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_of_the_sidecar_are_taken(
+    installed: KubeCluster, tmp_path: Path, variant: str
+) -> None:
+    """As they are written; the redirection alone asks for more than `restricted` grants."""
+    objects = variant_of(tmp_path / "mine", variant)
+    text = yaml.safe_dump_all(objects)
+    done = installed.kubectl("apply", "--dry-run=server", *STRICT, "--filename", "-", text=text)
+    assert done.returncode == 0, done.stderr
+    (example,) = workloads(objects)
+    refusal = refused(installed, example, "mcp-sentinel")
+    if variant == "loopback":
+        assert (refusal, done.stderr) == ("", "")
+        return
+    assert 'container "redirect" must not include "NET_ADMIN"' in refusal
+    others = [each for each in example.pod["initContainers"] if each["name"] != "redirect"]
+    example.pod["initContainers"] = others
+    assert refused(installed, example, "mcp-sentinel") == ""
 
 
 def refused(cluster: KubeCluster, workload: Workload, namespace: str) -> str:

@@ -37,7 +37,7 @@ def rendered_text(folder: Path) -> str:
     return done.stdout
 
 
-def variant_of(example: Path, variant: str) -> str:
+def variant_of(example: Path, variant: str) -> tuple[Raw, ...]:
     """The example with a variant of the sidecar, as a user would write its kustomization.
 
     Args:
@@ -51,7 +51,7 @@ def variant_of(example: Path, variant: str) -> str:
         "components": [_way(example, K8S / "components" / variant)],
     }
     (example / "kustomization.yaml").write_text(yaml.safe_dump(own))
-    return rendered_text(example)
+    return tuple(yaml.safe_load_all(rendered_text(example)))
 
 
 def _way(start: Path, end: Path) -> str:
