@@ -49,7 +49,7 @@ unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs on
 	$(PAIRED) tests/fuzz tests/unit
 
 contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (4 minutes)
-	$(BIN)/pytest tests/contract
+	$(PAIRED) tests/contract
 
 cluster: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
 	$(BIN)/pytest tests/cluster
@@ -61,8 +61,8 @@ images: $(VENV)/installed-test ## make the files of each image as k8s/images/Doc
 	$(BIN)/python -m tests.tools.image_files build/images/latest
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (9 minutes)
-	$(BIN)/pytest tests/e2e
-	CHECK_SERVER=grpcio $(BIN)/pytest tests/e2e/test_governed_clients.py \
+	$(PAIRED) tests/e2e
+	CHECK_SERVER=grpcio $(PAIRED) tests/e2e/test_governed_clients.py \
 		tests/e2e/test_governed_styles.py tests/e2e/test_undecided.py
 
 chaos-bounded: $(VENV)/installed-test build/kafka/installed ## what dies and fills up, at seeded moments (4 minutes)
