@@ -1,7 +1,7 @@
 """What the supervisor of `sentinel up` answers the api, on a socket that nobody else can open.
 
-`GET /` tells of what runs beside the backend; `POST /restart/sidecar` starts it again, and
-answers once it serves.
+`GET /` tells of what runs beside the backend; `POST /restart/sidecar` (or `ui`) starts it again,
+and answers once it serves.
 """
 
 import os
@@ -20,7 +20,7 @@ from backend.ports.cluster import Kept
 from extauthz.core.errors import Conflict
 
 # The programs of each component that is restarted as a whole.
-PROGRAMS: Final = {"sidecar": ("envoy", "decision-point")}
+PROGRAMS: Final = {"sidecar": ("envoy", "decision-point"), "ui": ("ui",)}
 MODE: Final = 0o600
 
 

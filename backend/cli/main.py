@@ -7,12 +7,13 @@ from backend.cli.console import EXIT_CODES, LazyGroup
 # Loaded when used: a command pays for its own imports alone.
 COMMANDS = {
     "up": "backend.cli.up:up",
+    "ui": "backend.cli.ui:ui",
     "status": "backend.cli.status:status",
     "restart": "backend.cli.restart:restart",
-    "events": "backend.cli.events:events",
     "logs": "backend.cli.logs:logs",
     "port-forward": "backend.cli.port_forward:port_forward",
     "kube-events": "backend.cli.kube_events:kube_events",
+    "events": "backend.cli.events:events",
     "explain": "backend.cli.explain:explain",
     "audit": "backend.cli.audit:audit",
     "dlq": "backend.cli.dlq:dlq",

@@ -41,12 +41,12 @@ class Observer:
 
     async def kept(self) -> Kept:
         """All that it tells the api."""
-        point, envoy_serves, server_answers = await asyncio.gather(
-            self._point(), self._envoy_serves(), self._server_answers()
+        point, envoy_serves, server_answers, ui_serves = await asyncio.gather(
+            self._point(), self._serves("envoy"), self._server_answers(), self._serves("ui")
         )
         sidecar = self._sidecar(point, envoy_serves=envoy_serves)
-        others = [not_deployed(key, NOT_HERE) for key in ("ui", "gateway")]
-        return Kept((*others, sidecar), (self._server(point, sidecar, server_answers),))
+        others = (self._ui(serves=ui_serves), not_deployed("gateway", NOT_HERE), sidecar)
+        return Kept(others, (self._server(point, sidecar, server_answers),))
 
     def _sidecar(self, point: dict[str, Any], *, envoy_serves: bool) -> ComponentState:
         fault = str(point.get("fault", SILENT)) if point else f"decision-point: {SILENT}"
@@ -73,6 +73,19 @@ class Observer:
             restarts=max((child.starts - 1 for child in children), default=0),
             lag=events.get("pending", 0) + events.get("spooled", 0) if events else None,
             last_error=warnings[0] if warnings else "",
+        )
+
+    def _ui(self, *, serves: bool) -> ComponentState:
+        [child] = [each for each in self._children() if each.program.name in PROGRAMS["ui"]]
+        return ComponentState(
+            key="ui",
+            display=DISPLAY["ui"],
+            status=Status.READY if serves else Status.NOT_READY,
+            kind="Process",
+            resource=child.program.name,
+            ready="1/1" if serves else "0/1",
+            message="" if serves else SILENT,
+            restarts=max(0, child.starts - 1),
         )
 
     def _server(
@@ -106,13 +119,13 @@ class Observer:
             return {}
         return found if isinstance(found, dict) else {}
 
-    async def _envoy_serves(self) -> bool:
-        envoy = next((each for each in self._children() if each.program.name == "envoy"), None)
-        if envoy is None or not envoy.pid:
+    async def _serves(self, name: str) -> bool:
+        child = next((each for each in self._children() if each.program.name == name), None)
+        if child is None or not child.pid:
             return False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await envoy.program.is_ready()
+                return await child.program.is_ready()
         except TimeoutError:
             return False
 

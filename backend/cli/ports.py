@@ -8,7 +8,7 @@ from extauthz.core.errors import Conflict
 
 HOST = "127.0.0.1"
 DEFAULT_BASE = 8080
-HIGHEST_BASE = 65535 - 13
+HIGHEST_BASE = 65535 - 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class Ports:
     @property
     def ingest(self) -> int:
         return self.base + 1
+
+    @property
+    def ui(self) -> int:
+        return self.base + 2
 
     @property
     def upstream(self) -> int:
@@ -42,14 +46,20 @@ class Ports:
     def backend_metrics(self) -> int:
         return self.base + 13
 
+    @property
+    def ui_metrics(self) -> int:
+        return self.base + 14
+
     def needed(self, *, starts_upstream: bool) -> dict[str, int]:
         """Every port that must be free before anything starts, by what needs it."""
         wanted = {
             "the api": self.api,
             "ingest": self.ingest,
+            "the dashboard": self.ui,
             "the governed MCP server": self.mcp,
             "the decision point's metrics": self.operations,
             "the backend's metrics": self.backend_metrics,
+            "the dashboard's metrics": self.ui_metrics,
         }
         return wanted | ({"the MCP server itself": self.upstream} if starts_upstream else {})
 

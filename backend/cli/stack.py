@@ -24,7 +24,7 @@ ENVOY_CONFIG = "run/envoy.json"
 CHECK_SOCKET, ADMIN_SOCKET = "run/check.sock", "run/admin.sock"  # relative: paths are limited
 CONTROL_SOCKET = "run/control.sock"
 UNDECIDED_LOG = "spool/undecided.jsonl"
-STOP_ORDER = ("envoy", "decision-point", "backend", "upstream")
+STOP_ORDER = ("ui", "envoy", "decision-point", "backend", "upstream")
 
 # Of the caller's environment our own programs get only what the platform needs: a
 # POLICY_FILE or API_KEYS that happens to be set there is meant for something else. The last
@@ -70,6 +70,7 @@ class Stack:
             mcp=urlunsplit(governed),
             ingest=f"http://{HOST}:{self.ports.ingest}",
             api=f"http://{HOST}:{self.ports.api}",
+            ui=f"http://{HOST}:{self.ports.ui}",
         )
 
     @property
@@ -79,7 +80,10 @@ class Stack:
     def groups(self, session: aiohttp.ClientSession) -> list[list[Program]]:
         """The programs in the order of their start; those of a group start together."""
         own = [self._upstream(session)] if self.starts_upstream else []
-        return [[*own, self._backend(session), self._decision_point(session)], [self._envoy()]]
+        return [
+            [*own, self._backend(session), self._decision_point(session)],
+            [self._envoy(), self._ui(session)],
+        ]
 
     def write_envoy_config(self) -> None:
         """Build Envoy's bootstrap; takes a second or two.
@@ -172,6 +176,18 @@ class Stack:
 
         argv = _python("backend", "--target", "all")
         return self._program("backend", argv, environ, is_ready, stop_seconds=20.0)
+
+    def _ui(self, session: aiohttp.ClientSession) -> Program:
+        environ = {
+            "API_UPSTREAM": self.endpoints.api,
+            "PORT": str(self.ports.ui),
+            "METRICS_PORT": str(self.ports.ui_metrics),
+            "UI_SESSION_KEYS_FILE": str(self.folder.ui_session_key),
+            "UI_LOGIN_TOKEN_FILE": str(self.folder.login_token),
+            "API_KEY_FILE": str(self.folder.admin_key),
+        }
+        probe = http_probe(session, f"{self.endpoints.ui}/ready")
+        return self._program("ui", _python("ui"), environ, probe, stop_seconds=10.0)
 
     def _upstream(self, session: aiohttp.ClientSession) -> Program:
         probe = http_probe(session, self.upstream, any_status=True)

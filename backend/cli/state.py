@@ -1,5 +1,6 @@
 """The state folder of `sentinel up`: what lies where, and who runs on it."""
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -47,6 +48,16 @@ class StateFolder:
         return self.root / "digest.key"
 
     @property
+    def ui_session_key(self) -> Path:
+        """Encrypts the dashboard's sessions."""
+        return self.root / "ui-session.key"
+
+    @property
+    def login_token(self) -> Path:
+        """Of the dashboard's one-time link; gone once it was used."""
+        return self.root / "run/login.token"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -67,10 +78,19 @@ class StateFolder:
         shutil.rmtree(self.root / "run", ignore_errors=True)
         for name in ("run", "spool", "logs"):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        for key in (self.admin_key, self.ingest_key, self.digest_key):
+        for key in (self.admin_key, self.ingest_key, self.digest_key, self.ui_session_key):
             _make_key(key)
         for log in self.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))  # the previous run's
+
+    def new_login_path(self) -> str:
+        """Path and query of a link that signs one browser in to the dashboard, once."""
+        token = secrets.token_urlsafe(32)
+        fresh = self.login_token.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        _write_private(fresh, token)
+        fresh.replace(self.login_token)
+        return f"/auth/link?token={token}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +239,12 @@ def _is_free(lock: Path) -> bool:
 
 
 def _make_key(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
+    with contextlib.suppress(FileExistsError):
+        _write_private(path, secrets.token_urlsafe(32))
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Raises: FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
+        file.write(text + "\n")

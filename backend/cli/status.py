@@ -99,6 +99,7 @@ async def inspect(running: Running, root: Path) -> Report:
             "backend": await http_probe(session, f"{api}/ready")()
             and await http_probe(session, f"{ingest}/ready")(),
             "decision-point": await http_probe(session, f"{running.operations}/ready")(),
+            "ui": await http_probe(session, f"{running.endpoints.ui}/ready")(),
         }
     components = list(running.components)
     if not any(component.name == "upstream" for component in components):

@@ -44,7 +44,7 @@ ANSWER_SECONDS = 3.0  # for a running upstream
     default=DEFAULT_BASE,
     show_default=True,
     metavar="N",
-    help="api N, ingest N+1, MCP server N+10, governed MCP N+11, metrics N+12 and N+13.",
+    help="api N, ingest N+1, dashboard N+2, MCP server N+10, governed MCP N+11, metrics N+12 on.",
 )
 @click.option("--upstream", default="", metavar="URL", help="Govern the MCP server that runs here.")
 @click.option(
@@ -193,6 +193,7 @@ class _Run:
         table.add_column(no_wrap=True)
         rows = {
             "governed MCP": stack.endpoints.mcp,
+            "dashboard": f"{stack.endpoints.ui}{stack.folder.new_login_path()}",
             "api": stack.endpoints.api,
             "access directory": _short(stack.access),
             "admin key file": _short(stack.folder.admin_key),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,11 @@ def test_a_newcomer_gets_what_readme_says() -> None:
     base = free_base()
     with _clone() as clone, _make_up(clone, base) as (make, log):
         printed = _rows(_table(make, log))
+        link = printed["dashboard"]
+        printed["dashboard"] = re.sub("token=.*", "token=ONCE", link)
         assert printed == _rows(_as_if_on(base, (clone / "README.md").read_text()))
+        with urllib.request.urlopen(link, timeout=SECONDS) as page:
+            assert "You are signed in" in page.read().decode()
 
         allowed = _run(printed["an allowed call"], clone)
         assert (allowed.returncode, "INV-1001" in allowed.stdout) == (0, True), allowed.stderr
@@ -65,7 +70,7 @@ def test_a_newcomer_gets_what_readme_says() -> None:
         assert make.wait(SECONDS) == -signal.SIGINT  # how make ends when interrupted
         endings = re.findall(r"^(\S+): (stopped|killed)", log.read_text(), re.MULTILINE)
         assert endings == [
-            (name, "stopped") for name in ("envoy", "decision-point", "backend", "upstream")
+            (name, "stopped") for name in ("ui", "envoy", "decision-point", "backend", "upstream")
         ]
         assert not list(members(token))
         assert not _git(clone, "status", "--porcelain"), "a run leaves the checkout clean"
@@ -161,8 +166,8 @@ def _table(make: subprocess.Popen[bytes], log: Path) -> str:
 
 def _rows(text: str) -> dict[str, str]:
     """Lines of the form `name  value` with README's names."""
-    names = "governed MCP|api|access directory|admin key file|an allowed call|a denied call"
-    pattern = rf"^ *({names}|what was decided)  +(\S.*)$"
+    names = "governed MCP|dashboard|api|access directory|admin key file"
+    pattern = rf"^ *({names}|an allowed call|a denied call|what was decided)  +(\S.*)$"
     return dict(re.findall(pattern, text, re.MULTILINE))
 
 
@@ -170,6 +175,7 @@ def _as_if_on(base: int, text: str) -> str:
     """README's example with this run's ports."""
     default, ports = Ports(DEFAULT_BASE), Ports(base)
     text = text.replace(f"127.0.0.1:{default.mcp}", f"127.0.0.1:{ports.mcp}")
+    text = text.replace(f"127.0.0.1:{default.ui}", f"127.0.0.1:{ports.ui}")
     return text.replace(f"127.0.0.1:{default.api}", f"127.0.0.1:{ports.api}")
 
 

@@ -92,8 +92,13 @@ def test_a_restart_is_in_the_trail(up: Up) -> None:
     # Some of them were restarted a moment ago; the answer says when they may be again.
     assert restarted.returncode == 1
     assert "try again in" in restarted.stderr
-    events = [each for each in up.events() if each["event_type"] == "governance.restart"]
-    assert {each["payload"]["component"] for each in events} == {"ingest", "processor", "sidecar"}
+    told = {"ingest", "processor", "sidecar"}
+
+    def asked_for() -> set[str]:
+        events = up.events("--type", "governance.restart")
+        return {each["payload"]["component"] for each in events}
+
+    eventually(lambda: asked_for() == told, "each restart in the trail")
 
 
 def test_the_governed_server_is_told_with_its_policy(up: Up) -> None:

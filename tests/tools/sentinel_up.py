@@ -69,8 +69,10 @@ class Up:
         told: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return told
 
-    def events(self) -> list[dict[str, Any]]:
-        lines = self.command("events", "--json", "--limit", "1000").stdout.splitlines()
+    def events(self, *filters: str) -> list[dict[str, Any]]:
+        """The newest 1,000 that the filters leave."""
+        words = ("events", "--json", "--limit", "1000", *filters)
+        lines = self.command(*words).stdout.splitlines()
         return [json.loads(line) for line in lines]
 
     def calls(self, tool: str) -> list[dict[str, Any]]:
