@@ -38,9 +38,9 @@ def new_units(drain_seconds: float = 60) -> Units:
 
 
 async def stopped_at_once(units: list[Recorded], drain_seconds: float = 60) -> None:
-    stop = asyncio.Event()
-    running = asyncio.create_task(new_units(drain_seconds).run(units, stop))
-    await asyncio.sleep(0.05)
+    stop, together = asyncio.Event(), new_units(drain_seconds)
+    running = asyncio.create_task(together.run(units, stop))
+    await soon(lambda: not together.fault(), "all serve")
     stop.set()
     await running
 
