@@ -21,6 +21,7 @@ from backend.metrics import ApiMetrics, new_registry
 from backend.serving import WsgiUnit
 from tests.tools.log_thread import LogThread
 from tests.tools.told_cluster import told_runtime
+from tests.tools.waiting import SECONDS
 from tests.unit.backend.api.conftest import callers, new_recorder
 
 Run = Callable[..., Result]
@@ -50,10 +51,10 @@ def served(app: Flask) -> Iterator[int]:
     thread, stop, ready = LogThread(), asyncio.Event(), threading.Event()
     unit = WsgiUnit("api", app, "127.0.0.1", 0)
     running = asyncio.run_coroutine_threadsafe(unit.run(stop, ready.set), thread.loop)
-    assert ready.wait(30)
+    assert ready.wait(SECONDS)
     yield unit.port
     thread.loop.call_soon_threadsafe(stop.set)
-    running.result(60)
+    running.result(SECONDS)
     thread.stop()
 
 

@@ -22,6 +22,7 @@ from backend.ports.event_log import EventLog
 from backend.serving import WsgiUnit
 from tests.tools.log_thread import LogThread
 from tests.tools.told_cluster import told_runtime
+from tests.tools.waiting import SECONDS
 
 Run = Callable[..., Result]
 
@@ -55,7 +56,7 @@ def dlq(thread: LogThread, kept: SqliteLog, tmp_path: Path) -> Iterator[Run]:
 
     yield run
     thread.loop.call_soon_threadsafe(stop.set)
-    running.result(30)
+    running.result(SECONDS)
 
 
 def ids(dlq: Run) -> list[str]:

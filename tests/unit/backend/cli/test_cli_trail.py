@@ -24,6 +24,7 @@ from backend.serving import WsgiUnit
 from tests.tools.event_rows import NOON, event_id, row
 from tests.tools.log_thread import LogThread
 from tests.tools.told_cluster import told_runtime
+from tests.tools.waiting import SECONDS
 
 MEMBERS = (
     "server", "namespace", "cluster", "team_id", "human_id", "agent_id", "session_id", "decision",
@@ -63,10 +64,10 @@ def served(app: Flask) -> Iterator[int]:
     thread, stop, ready = LogThread(), asyncio.Event(), threading.Event()
     unit = WsgiUnit("api", app, "127.0.0.1", 0)
     running = asyncio.run_coroutine_threadsafe(unit.run(stop, ready.set), thread.loop)
-    assert ready.wait(30)
+    assert ready.wait(SECONDS)
     yield unit.port
     thread.loop.call_soon_threadsafe(stop.set)
-    running.result(60)
+    running.result(SECONDS)
     thread.stop()
 
 
