@@ -3,9 +3,12 @@
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from backend.adapters.kubernetes_calls import ApiCalls, Raw
+from backend.adapters.kubernetes_lists import follow_all, list_all
+from backend.adapters.kubernetes_network import KubernetesNetwork, pod_of
 from backend.adapters.kubernetes_objects import (
     MANAGED_BY,
     OURS,
@@ -26,6 +29,7 @@ from backend.ports.control_plane import (
     Secret,
     Standing,
 )
+from backend.ports.network import Pod
 from extauthz.core.errors import NotFound
 from extauthz.core.model import API_VERSION
 
@@ -36,7 +40,6 @@ _PLURALS: Final = {
     "MCPAccessGrant": "mcpaccessgrants",
     "MCPAgentSession": "mcpagentsessions",
 }
-_PAGE: Final = 500  # objects of one answer
 _APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 _POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 _POD_UID: Final = "authentication.kubernetes.io/pod-uid"
@@ -56,34 +59,22 @@ class KubernetesControl:
         self, calls: ApiCalls, *, namespace: str, instance: str, clock: Callable[[], float]
     ) -> None:
         self._calls, self._instance, self._clock = calls, instance, clock
+        self._network = KubernetesNetwork(calls)
         leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
         self._leases, self._lease = leases, f"{leases}/{LEASE}"
 
-    async def listed(self, kind: str) -> Listing:
-        items: list[Standing] = []
-        query = {"limit": str(_PAGE)}
-        while True:
-            page = await self._calls.ask("GET", _objects(kind), query=query)
-            items += [standing_of(kind, raw) for raw in page["items"]]
-            following = page["metadata"].get("continue")
-            if not following:
-                return Listing(items, page["metadata"]["resourceVersion"])
-            query = {"limit": str(_PAGE), "continue": following}
+    @property
+    def network(self) -> KubernetesNetwork:
+        return self._network
 
-    async def changes(self, kind: str, since: str) -> AsyncGenerator[Observed, None]:
-        async for event in self._calls.watch(_objects(kind), {"resourceVersion": since}):
-            if event is None:
-                yield Observed(since)
-                continue
-            raw = event["object"]
-            version = raw["metadata"]["resourceVersion"]
-            if event["type"] == "BOOKMARK":
-                yield Observed(version)
-                continue
-            standing = standing_of(kind, raw)
-            is_gone = event["type"] == "DELETED"
-            yield Observed(version, standing.key, None if is_gone else standing)
+    async def listed(self, kind: str) -> Listing[Standing]:
+        return await list_all(self._calls, _objects(kind), partial(standing_of, kind))
+
+    async def changes(self, kind: str, since: str) -> AsyncGenerator[Observed[Standing], None]:
+        read = partial(standing_of, kind)
+        async for observed in follow_all(self._calls, _objects(kind), since, read):
+            yield observed
 
     async def write_status(
         self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
@@ -120,13 +111,13 @@ class KubernetesControl:
         pod, uid = ((extra.get(each) or [""])[0] for each in (_POD_NAME, _POD_UID))
         return Caller(namespace=name[2], account=name[3], pod=pod, pod_uid=uid)
 
-    async def pod_labels(self, caller: Caller) -> Mapping[str, str]:
+    async def pod(self, caller: Caller) -> Pod | None:
         try:
             path = f"/api/v1/namespaces/{caller.namespace}/pods/{caller.pod}"
-            meta = (await self._calls.ask("GET", path))["metadata"]
+            raw = await self._calls.ask("GET", path)
         except NotFound:
-            return {}
-        return dict(meta.get("labels") or {}) if meta["uid"] == caller.pod_uid else {}
+            return None
+        return pod_of(raw) if raw["metadata"]["uid"] == caller.pod_uid else None
 
     async def lease(self) -> Lease | None:
         try:

@@ -1,13 +1,14 @@
 """Who may follow which server's policy: a pod, by its service account's token."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from cachetools import TTLCache
 
 from backend.ports.control_plane import Caller, ControlPlane
+from backend.ports.network import Pod
 from extauthz.core.accounts import ANNOTATION, Claim, ServiceAccount
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Forbidden, Unauthenticated
@@ -19,10 +20,10 @@ _BEARER: Final = "Bearer "
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Args: labels: of the caller's pod."""
+    """Args: pod: the caller's; None where its token is bound to none."""
 
     caller: Caller
-    labels: Mapping[str, str]
+    pod: Pod | None
 
 
 class Callers:
@@ -49,8 +50,8 @@ class Callers:
         self._control, self._accounts = control, accounts
         self._known: TTLCache[bytes, _Known] = TTLCache(10_000, remember_seconds, monotonic)
 
-    async def check(self, authorization: str, server: ObjectRef) -> None:
-        """Let the caller follow `server`.
+    async def check(self, authorization: str, server: ObjectRef) -> Pod | None:
+        """Let the caller follow `server`. Returns: its pod, as far as is known.
 
         Args:
             authorization: the metadata of that name; empty where there is none.
@@ -69,10 +70,12 @@ class Callers:
         if not claim.admits(ServiceAccount(caller.namespace, caller.account)):
             problem = f"service account `{caller.account}` may not follow `{server}`"
             raise Forbidden(f"{problem}; name it in the server's annotation {ANNOTATION}")
-        if not claim.accounts and known.labels.get(APP) != server.name:
+        labels = known.pod.labels if known.pod else {}
+        if not claim.accounts and labels.get(APP) != server.name:
             who = f"pod `{caller.pod}`" if caller.pod else f"service account `{caller.account}`"
             mend = f"label the pod `{APP}: {server.name}`, or name its account on the server"
             raise Forbidden(f"{who} may not follow `{server}`; {mend} ({ANNOTATION})")
+        return known.pod
 
     async def _who(self, authorization: str) -> _Known:
         token = authorization.removeprefix(_BEARER)
@@ -86,6 +89,6 @@ class Callers:
             if caller is None:
                 mend = f"it must be valid, and for the audience {AUDIENCE}"
                 raise Unauthenticated(f"the token does not count; {mend}")
-            labels = await self._control.pod_labels(caller) if caller.pod else {}
-            known = self._known[name] = _Known(caller, labels)
+            pod = await self._control.pod(caller) if caller.pod else None
+            known = self._known[name] = _Known(caller, pod)
         return known

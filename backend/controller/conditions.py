@@ -16,8 +16,9 @@ UNAUTHENTICATED: Final = "IdentityUnauthenticated"
 SESSION_OPTIONAL: Final = "SessionOptional"
 TOO_LARGE: Final = "ConfigMapTooLarge"
 CONFLICT: Final = "ConfigMapConflict"
+BYPASSABLE: Final = "Bypassable"
 OURS: Final = frozenset(
-    {ACCEPTED, ENFORCED, UNAUTHENTICATED, SESSION_OPTIONAL, TOO_LARGE, CONFLICT}
+    {ACCEPTED, ENFORCED, UNAUTHENTICATED, SESSION_OPTIONAL, TOO_LARGE, CONFLICT, BYPASSABLE}
 )
 _MOST: Final = 1_000  # characters of a message
 _EXPIRED: Final = "spec.expiresAt"
@@ -57,13 +58,13 @@ def of_binding(
 
 
 def of_server(
-    standing: Standing, reach: Reach, *, has_sessions: bool, config_map: Condition | None
+    standing: Standing, reach: Reach, *, has_sessions: bool, beside: Iterable[Condition | None]
 ) -> list[Condition]:
     """Of a server.
 
     Args:
         has_sessions: whether sessions of it count.
-        config_map: what is wrong with its compatible copy; None where nothing is.
+        beside: what is wrong around it: with its compatible copy, with the way to its pods.
     """
     server = standing.resource
     if not isinstance(server, MCPServer):
@@ -78,9 +79,7 @@ def of_server(
     if has_sessions and not server.session.required:
         why = "a caller may leave its session out; set session.required"
         found.append(_condition(standing, SESSION_OPTIONAL, "True", "NotRequired", why))
-    if config_map is not None:
-        found.append(replace(config_map, generation=standing.generation))
-    return found
+    return found + [replace(each, generation=standing.generation) for each in beside if each]
 
 
 def settle(standing: Standing, wanted: Iterable[Condition], now: str) -> list[Condition] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from backend.controller.document import LiveDocument, Update
 from backend.controller.governed import Delta
+from backend.ports.network import Pod
 from extauthz.core.decision import ObjectRef
 
 MOST_ERROR = 500  # characters of a sidecar's reason
@@ -27,6 +28,7 @@ class Follower:
     Args:
         revision: what it says it holds.
         wake: called when there may be something to be sent.
+        pod: where it runs, as far as is known.
 
     Attributes:
         holds: the revision that it last said it holds.
@@ -40,8 +42,10 @@ class Follower:
         gateway: str,
         revision: str,
         wake: Callable[[], None],
+        pod: Pod | None = None,
     ) -> None:
         self.server, self.gateway, self.holds, self.wake = server, gateway, revision, wake
+        self.pod = pod
         self.error, self._serial = "", -1
         self._document = document
         self._on_its_way: Sent | None = None
@@ -148,13 +152,18 @@ class Hub:
         return self._documents.get(server)
 
     def follow(
-        self, server: ObjectRef, gateway: str, revision: str, wake: Callable[[], None]
+        self,
+        server: ObjectRef,
+        gateway: str,
+        revision: str,
+        wake: Callable[[], None],
+        pod: Pod | None = None,
     ) -> Follower | None:
         """Let a sidecar follow; None where there is no such server."""
         document = self._documents.get(server)
         if document is None:
             return None
-        follower = Follower(document, server, gateway, revision, wake)
+        follower = Follower(document, server, gateway, revision, wake, pod)
         self._followers.setdefault(server, []).append(follower)
         self._told(server)
         return follower

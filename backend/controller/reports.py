@@ -11,6 +11,7 @@ from backend.controller import conditions
 from backend.controller.conditions import ACCEPTED, Reach
 from backend.controller.config_maps import ConfigMaps
 from backend.controller.enforcement import Enforcement
+from backend.controller.exposure import Exposure
 from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.ports.control_plane import Condition, ControlPlane, Note, PolicyStatus, Standing
@@ -43,12 +44,14 @@ class Reports:
         hub: Hub,
         enforcement: Enforcement,
         config_maps: ConfigMaps,
+        exposure: Exposure,
         *,
         standing: Callable[[Key], Standing | None],
         clock: Callable[[], float],
     ) -> None:
         self._control, self._governed, self._hub = control, governed, hub
         self._enforcement, self._config_maps = enforcement, config_maps
+        self._exposure = exposure
         self._standing, self._clock = standing, clock
         self._due: dict[Key, None] = {}
         self._wake = asyncio.Event()
@@ -125,7 +128,7 @@ class Reports:
             standing,
             self._enforcement.reach(standing.key, ref),
             has_sessions=self._governed.has_sessions(ref),
-            config_map=self._config_maps.fault(ref),
+            beside=(self._config_maps.fault(ref), self._exposure.condition(standing)),
         )
 
     def _policy(self, ref: ObjectRef) -> PolicyStatus | None:

@@ -11,6 +11,7 @@ import grpc
 from backend.controller.hub import MOST_ERROR, Follower, Hub, Sent
 from backend.controller.messages import messages
 from backend.metrics import ControllerMetrics
+from backend.ports.network import Pod
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Forbidden, Retryable, Unauthenticated
 from extauthz.core.times import parse_duration
@@ -28,7 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Gate(Protocol):
     """Lets a caller in. Raises: Unauthenticated, Forbidden, Retryable."""
 
-    async def check(self, authorization: str, server: ObjectRef) -> None: ...
+    async def check(self, authorization: str, server: ObjectRef) -> Pod | None:
+        """Returns: the caller's pod, as far as is known."""
 
 
 class PolicyStream:
@@ -63,9 +65,9 @@ class PolicyStream:
         task = asyncio.current_task()
         assert task
         try:
-            server, subscription = await self._let_in(requests, context)
+            server, subscription, pod = await self._let_in(requests, context)
             self._streams[task] = server
-            await self._follow(server, subscription, requests, context)
+            await self._follow(server, subscription, pod, requests, context)
         except asyncio.CancelledError:
             if task not in self._ends:
                 raise
@@ -84,7 +86,7 @@ class PolicyStream:
 
     async def _let_in(
         self, requests: AsyncIterator[wire.FollowRequest], context: Context
-    ) -> tuple[ObjectRef, wire.Subscription]:
+    ) -> tuple[ObjectRef, wire.Subscription, Pod | None]:
         if fault := self._fault():
             await context.abort(grpc.StatusCode.UNAVAILABLE, fault)
         if len(self._streams) >= MOST_FOLLOWERS:
@@ -93,7 +95,7 @@ class PolicyStream:
         server = ObjectRef(first.namespace[:_MOST_NAME], first.name[:_MOST_NAME])
         metadata = dict(context.invocation_metadata() or ())
         try:
-            await self._gate.check(str(metadata.get("authorization", "")), server)
+            pod = await self._gate.check(str(metadata.get("authorization", "")), server)
         except Unauthenticated as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Forbidden as error:
@@ -101,7 +103,7 @@ class PolicyStream:
         except Retryable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         await context.send_initial_metadata((("controller", self._name),))
-        return server, first
+        return server, first, pod
 
     async def _first(
         self, requests: AsyncIterator[wire.FollowRequest], context: Context
@@ -118,12 +120,13 @@ class PolicyStream:
         self,
         server: ObjectRef,
         asked: wire.Subscription,
+        pod: Pod | None,
         requests: AsyncIterator[wire.FollowRequest],
         context: Context,
     ) -> None:
         wake = asyncio.Event()
         gateway = _shown(asked.gateway[:_MOST_NAME])
-        follower = self._hub.follow(server, gateway, asked.revision, wake.set)
+        follower = self._hub.follow(server, gateway, asked.revision, wake.set, pod)
         if follower is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no MCPServer `{server}`")
         if not self._may_tell(follower):

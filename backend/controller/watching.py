@@ -9,9 +9,9 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Generic
 
-from backend.ports.control_plane import ControlPlane, Expired, Observed, Standing
+from backend.ports.control_plane import Expired, Followed, Observed, Source
 from extauthz.core.errors import SentinelError
 from extauthz.core.governance import Key
 
@@ -21,7 +21,7 @@ _FIRST_PAUSE: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
-class KindWatch:
+class KindWatch(Generic[Followed]):
     """Follows one kind for ever.
 
     Args:
@@ -34,13 +34,13 @@ class KindWatch:
 
     def __init__(
         self,
-        control: ControlPlane,
+        source: Source[Followed],
         kind: str,
         *,
-        listed: Callable[[str, Sequence[Standing], Sequence[Key]], None],
-        changed: Callable[[Observed], None],
+        listed: Callable[[str, Sequence[Followed], Sequence[Key]], None],
+        changed: Callable[[Observed[Followed]], None],
     ) -> None:
-        self._control, self._kind = control, kind
+        self._source, self._kind = source, kind
         self._listed, self._changed = listed, changed
         self.is_live = False
         self._version = ""
@@ -63,7 +63,7 @@ class KindWatch:
             except SentinelError as error:
                 if self.is_live or not self._pause:
                     told = {"kind": self._kind, "error": str(error)}
-                    _log.warning("custom resources cannot be followed", extra=told)
+                    _log.warning("objects cannot be followed", extra=told)
                 self.is_live = False
                 self._pause = self._longer()
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
@@ -72,7 +72,7 @@ class KindWatch:
         return min(MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE)
 
     async def _list(self) -> None:
-        listing = await self._control.listed(self._kind)
+        listing = await self._source.listed(self._kind)
         there = {each.key for each in listing.items}
         gone = sorted(self._known - there)
         self._known, self._version = there, listing.version
@@ -80,7 +80,7 @@ class KindWatch:
         self.is_live = True
 
     async def _watch(self) -> None:
-        async with aclosing(self._control.changes(self._kind, self._version)) as changes:
+        async with aclosing(self._source.changes(self._kind, self._version)) as changes:
             async for observed in changes:
                 self._pause, self.is_live = 0.0, True
                 self._version = observed.version

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
+from backend.ports.network import NetworkObject, Pod
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import Key
 from extauthz.core.model import Resource
@@ -66,16 +67,19 @@ class Standing:
     accounts: frozenset[str] = frozenset()
 
 
+Followed = TypeVar("Followed", bound=Standing | NetworkObject)
+
+
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Generic[Followed]):
     """All objects of a kind, as they stood at `version`."""
 
-    items: Sequence[Standing]
+    items: Sequence[Followed]
     version: str
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Generic[Followed]):
     """Something that happened after a version.
 
     Args:
@@ -86,7 +90,7 @@ class Observed:
 
     version: str
     key: Key | None = None
-    standing: Standing | None = None
+    standing: Followed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +153,27 @@ class Secret:
     version: str = ""
 
 
-class ControlPlane(Protocol):
-    """The API server. Raises, everywhere: Retryable where it does not answer, or refuses."""
+class Source(Protocol[Followed]):
+    """Objects of some kinds. Raises, everywhere: Retryable."""
 
-    async def listed(self, kind: str) -> Listing:
-        """All custom resources of a kind, in every namespace."""
+    async def listed(self, kind: str) -> Listing[Followed]:
+        """All of a kind, in every namespace."""
 
-    def changes(self, kind: str, since: str) -> AsyncGenerator[Observed, None]:
+    def changes(self, kind: str, since: str) -> AsyncGenerator[Observed[Followed], None]:
         """What happens after a version; ends after some minutes. Raises: Expired."""
+
+
+class ControlPlane(Source[Standing], Protocol):
+    """The API server. Raises, everywhere: Retryable where it does not answer, or refuses.
+
+    What it lists and follows itself are the custom resources.
+
+    Attributes:
+        network: Services and NetworkPolicies.
+    """
+
+    @property
+    def network(self) -> Source[NetworkObject]: ...
 
     async def write_status(
         self, standing: Standing, conditions: Sequence[Condition], policy: PolicyStatus | None
@@ -166,8 +183,8 @@ class ControlPlane(Protocol):
     async def review(self, token: str, audience: str) -> Caller | None:
         """Whom a token speaks for; None where it does not count."""
 
-    async def pod_labels(self, caller: Caller) -> Mapping[str, str]:
-        """Of the pod that a token is bound to; empty where that pod is not there."""
+    async def pod(self, caller: Caller) -> Pod | None:
+        """The pod that a token is bound to; None where that pod is not there."""
 
     async def lease(self) -> Lease | None:
         """Who leads; None where nobody ever did."""

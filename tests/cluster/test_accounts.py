@@ -36,6 +36,8 @@ EVERYWHERE: dict[str, set[Right]] = {
         | of("", ("configmaps",), "get", "create", "patch", "delete")
         | of("authentication.k8s.io", ("tokenreviews",), "create")
         | of("", ("pods",), "get")
+        | of("", ("services",), "list", "watch")
+        | of("networking.k8s.io", ("networkpolicies",), "list", "watch")
         | of("events.k8s.io", ("events",), "create")
     ),
     "ingest": of(GROUP, ("mcpservers",), "list"),

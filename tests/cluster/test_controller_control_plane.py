@@ -136,8 +136,10 @@ async def test_a_token_speaks_for_its_pod(
     caller = await control.review(token, AUDIENCE)
     assert caller is not None
     assert (caller.namespace, caller.account, caller.pod) == (namespace, "shop", "shop-1")
-    assert (await control.pod_labels(caller))["app"] == "shop"
-    assert await control.pod_labels(Caller(namespace, "shop", "shop-1", "another")) == {}
+    pod = await control.pod(caller)
+    assert pod
+    assert pod.labels["app"] == "shop"
+    assert await control.pod(Caller(namespace, "shop", "shop-1", "another")) is None
     assert await control.review(cluster.token(namespace, "shop"), AUDIENCE) is None
     assert await control.review("nonsense", AUDIENCE) is None
 

@@ -12,34 +12,13 @@ from tests.tools.controller_process import ControllerProcess, running_controller
 from tests.tools.kube_cluster import KubeCluster, governed_cluster
 from tests.tools.kube_objects import Served
 from tests.tools.kube_rights import install
+from tests.tools.kube_sidecar import mounted
 from tests.tools.waiting import eventually
 from tests.unit.extauthz.core.objects import grant, server
 from tests.unit.extauthz.sources.stream_world import World
 
 HOME = "mcp-sentinel"
-AUDIENCE = "mcp-sentinel-controller"
 DENIED, ALLOWED = "deny no_matching_grant", "allow allowed"
-
-
-def _sidecar(cluster: KubeCluster, namespace: str, folder: Path) -> dict[str, Any]:
-    """What a pod of the server mounts: the token bound to it, and the controller's authority."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "demo-1", "namespace": namespace, "labels": {"app": "demo"}},
-        "spec": {"serviceAccountName": "any", "containers": [{"name": "c", "image": "none"}]},
-    }
-    cluster.kubectl("create", "serviceaccount", "any", "--namespace", namespace)
-    done = cluster.kubectl("create", "--filename", "-", text=json.dumps(pod))
-    assert done.returncode == 0, done.stderr
-    words = ("create", "token", "any", "--namespace", namespace, f"--audience={AUDIENCE}")
-    bound = ("--bound-object-kind=Pod", "--bound-object-name=demo-1")
-    (folder / "token").write_text(cluster.kubectl(*words, *bound).stdout.strip())
-    wanted = ("get", "configmap", "mcp-sentinel-controller-ca", "--namespace", namespace)
-    path = ("--output", r"jsonpath={.data.ca\.crt}")
-    eventually(lambda: cluster.kubectl(*wanted, *path).stdout, "the authority is published")
-    (folder / "ca.crt").write_text(cluster.kubectl(*wanted, *path).stdout)
-    return {"ca_file": folder / "ca.crt", "token_file": folder / "token", "namespace": namespace}
 
 
 def _grant(namespace: str, name: str = "reader", **spec: Any) -> Any:
@@ -47,14 +26,14 @@ def _grant(namespace: str, name: str = "reader", **spec: Any) -> Any:
     return grant(name, namespace, serverRef=place, subject={"agentID": "ops"}, **spec)
 
 
-async def test_a_revocation_reaches_the_sidecar(
+async def test_a_revocation_reaches_themounted(
     cluster: KubeCluster, served: Served, namespace: str, tmp_path: Path
 ) -> None:
     """A grant applied by kubectl opens, disabled it closes, and both are in the history."""
     served.create(server("demo", tools=[{"name": "echo"}]), namespace)
     with running_controller(cluster.kubeconfig, namespace, "one", tmp_path) as process:
         await to_thread(eventually, process.leads, "it leads")
-        told = await to_thread(_sidecar, cluster, namespace, tmp_path)
+        told = await to_thread(mounted, cluster, namespace, tmp_path)
         async with World(process.port, tmp_path, **told).running() as world:
             await world.decides(DENIED)
             made = json.dumps(_grant(namespace))
@@ -92,7 +71,7 @@ async def test_a_killed_leader_is_replaced(
         await to_thread(eventually, lambda: first.leads() or second.leads(), "one of them leads")
         leader, standby = (first, second) if first.leads() else (second, first)
         assert not standby.leads()
-        told = await to_thread(_sidecar, cluster, namespace, tmp_path)
+        told = await to_thread(mounted, cluster, namespace, tmp_path)
         async with World(leader.port, tmp_path, **told).running() as world:
             await world.decides(DENIED)
         leader.kill()
@@ -113,7 +92,7 @@ async def test_an_api_server_that_is_away(tmp_path: Path) -> None:
         served.create(_grant(namespace), namespace)
         with running_controller(account, HOME, "one", tmp_path) as process:
             await to_thread(eventually, process.leads, "it leads")
-            told = await to_thread(_sidecar, cluster, namespace, tmp_path)
+            told = await to_thread(mounted, cluster, namespace, tmp_path)
             async with World(process.port, tmp_path, **told).running() as world:
                 await world.decides(ALLOWED)
                 await to_thread(eventually, lambda: _is_shown(served, namespace), "it is shown")

@@ -12,6 +12,7 @@ from backend.adapters.kubernetes_calls import new_calls
 from backend.adapters.kubernetes_control import KubernetesControl
 from backend.controller.certificates import SECRET
 from backend.ports.control_plane import Caller, Condition, Lease, Note, Secret, Standing
+from backend.ports.network import NETWORK_KINDS
 from extauthz.core.errors import Retryable
 from tests.tools.controller_process import running_controller
 from tests.tools.kube_cluster import KubeCluster
@@ -66,7 +67,11 @@ async def use_beside(
     caller = await control.review(token, SENT)
     assert caller is not None
     assert caller.account == "default"
-    await control.pod_labels(Caller(namespace, "default", "no-such-pod", "uid"))
+    await control.pod(Caller(namespace, "default", "no-such-pod", "uid"))
+    for kind in NETWORK_KINDS:
+        listing = await control.network.listed(kind)
+        async with aclosing(control.network.changes(kind, listing.version)) as changes:
+            await anext(changes)
 
 
 async def use_at_home(control: KubernetesControl) -> None:

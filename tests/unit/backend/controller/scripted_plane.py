@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from backend.ports.control_plane import (
     Caller,
@@ -17,6 +18,7 @@ from backend.ports.control_plane import (
     Secret,
     Standing,
 )
+from backend.ports.network import Pod
 from extauthz.core.errors import Conflict
 from extauthz.core.governance import Key
 
@@ -66,8 +68,12 @@ class ScriptedPlane:
         self.reviews += 1
         return self.callers.get(token)
 
-    async def pod_labels(self, caller: Caller) -> Mapping[str, str]:
-        return self.labels.get(caller.pod, {})
+    async def pod(self, caller: Caller) -> Pod | None:
+        return Pod(self.labels.get(caller.pod, {}))
+
+    @property
+    def network(self) -> Any:
+        return self  # it lists what it is told to
 
     async def lease(self) -> Lease | None:
         self._check()

@@ -82,19 +82,19 @@ def test_how_far_it_has_come(reach: Reach, status: str, reason: str) -> None:
 
 def test_warnings_of_a_server() -> None:
     """Who may claim to be anybody, and whose sessions may be left out, is told."""
-    warned = of_server(_standing(server()), ALL, has_sessions=True, config_map=None)
+    warned = of_server(_standing(server()), ALL, has_sessions=True, beside=())
     assert {each.type for each in warned} == {
         *("Accepted", "Enforced", "IdentityUnauthenticated", "SessionOptional")
     }
     safe = server(auth={"trustedPeers": ["10.0.0.0/8"]}, session={"required": True})
-    found = of_server(_standing(safe), ALL, has_sessions=True, config_map=None)
+    found = of_server(_standing(safe), ALL, has_sessions=True, beside=())
     assert {each.type for each in found} == {"Accepted", "Enforced"}
 
 
 def test_a_server_that_cannot_be_read() -> None:
     """It is told that what ran goes on."""
     unread = replace(_standing(server()), resource=None, fault="spec.auth.mode: no")
-    accepted, _ = of_server(unread, ALL, has_sessions=False, config_map=None)
+    accepted, _ = of_server(unread, ALL, has_sessions=False, beside=())
     assert (accepted.status, accepted.reason) == ("False", "Unreadable")
 
 

@@ -14,12 +14,14 @@ from backend.controller import config_maps, reports
 from backend.controller.conditions import CONFLICT, TOO_LARGE
 from backend.controller.config_maps import ConfigMaps
 from backend.controller.enforcement import Enforcement
+from backend.controller.exposure import Exposure
 from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.controller.reconciler import Reconciler
 from backend.controller.reports import Reports
 from backend.metrics import ControllerMetrics
 from backend.ports.control_plane import POLICY_MEMBER, ConfigMap, Observed, Standing
+from backend.ports.network import Pod
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid, Retryable
 from extauthz.core.governance import KINDS, Key
@@ -40,6 +42,7 @@ class World:
         self.plane = ScriptedPlane()
         self.hub, governed = Hub(self._told), Governed("")
         self.enforcement = Enforcement(self.hub)
+        self.pods: list[Pod] = []
         self.config_maps = ConfigMaps(
             self.plane,
             self.hub,
@@ -53,6 +56,7 @@ class World:
             self.hub,
             self.enforcement,
             self.config_maps,
+            Exposure(lambda _: self.pods, lambda _: None),
             standing=lambda key: self.reconciler.standings.get(key),  # noqa: PLW0108 - made below
             clock=time.time,
         )
