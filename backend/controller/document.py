@@ -3,18 +3,19 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import orjson
 
-from backend.controller.governed import Delta
+from backend.controller.governed import KINDS, Delta, Part
 from extauthz.core.canonical import canonical, digest
 from extauthz.core.governance import Key
-from extauthz.core.revision import SortedDigests, compatible_revision, head_digest, object_digest
+from extauthz.core.revision import SortedDigests, compatible_revision, head_digest
 
 MOST_REMEMBERED: Final = 20_000  # changed objects, for sidecars that come back
 _ONE_BY_ONE: Final = 1_000  # changes; of more, all digests are sorted anew
-_PARTS: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
+_NOTHING: Final = Part(b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ class LiveDocument:
     Attributes:
         revision: of its content; empty before there is a head.
         serial: counts its changes; of two, the later one has the larger.
+        size: bytes of it as JSON, about.
     """
 
     def __init__(self, most_remembered: int = MOST_REMEMBERED) -> None:
-        self.revision, self.serial = "", 0
+        self.revision, self.serial, self.size = "", 0, 0
         self._head, self._head_digest = b"", b""
-        self._objects: dict[Key, bytes] = {}
-        self._digests: dict[Key, bytes] = {}
+        self._parts: dict[str, dict[Key, Part]] = {kind: {} for kind in KINDS}
         self._sorted = SortedDigests()
         self._steps: deque[_Step] = deque()
         self._first = 0  # number of the first step that is remembered
@@ -78,7 +79,9 @@ class LiveDocument:
         keys = self._change_objects(delta)
         has_head = False
         if delta.head is not None and (new := head_digest(delta.head)) != self._head_digest:
-            self._head, self._head_digest, has_head = canonical(delta.head), new, True
+            head = canonical(delta.head)
+            self.size += len(head) - len(self._head)
+            self._head, self._head_digest, has_head = head, new, True
         if not (keys or has_head) or not self._head:
             return False
         before, self.revision = self.revision, digest(self._sorted.joined, self._head_digest)
@@ -103,51 +106,51 @@ class LiveDocument:
 
     def full(self) -> Update:
         """All of it."""
-        return self._update("", self._objects.keys(), self._head)
-
-    @property
-    def size(self) -> int:
-        """Bytes of it as JSON, about."""
-        return len(self._head) + sum(map(len, self._objects.values()))
+        grants, sessions = (tuple(part.body for part in self._parts[k].values()) for k in KINDS)
+        return Update(self.revision, "", self._head, grants, sessions)
 
     def whole(self) -> dict[str, Any]:
         """All of it as one document, as `core.render` gives it."""
         document: dict[str, Any] = orjson.loads(self._head)
         for name, kind in (("grants", "MCPAccessGrant"), ("sessions", "MCPAgentSession")):
-            keys = sorted(key for key in self._objects if key.kind == kind)
-            if keys:
-                document[name] = [orjson.loads(self._objects[key]) for key in keys]
+            if parts := self._parts[kind]:
+                document[name] = [orjson.loads(parts[key].body) for key in sorted(parts)]
         document["revision"] = compatible_revision(document)
         document["content_digest"] = self.revision
         return document
 
     def _update(self, base: str, keys: Iterable[Key], head: bytes) -> Update:
-        there = [key for key in keys if key in self._objects]
-        gone = [key for key in keys if key not in self._objects]
-        grants, sessions = (
-            tuple(self._objects[key] for key in there if key.kind == kind) for kind in _PARTS
-        )
+        there: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
+        gone = []
+        for key in keys:
+            if part := self._parts[key.kind].get(key):
+                there[key.kind].append(part.body)
+            else:
+                gone.append(key)
+        grants, sessions = (tuple(there[kind]) for kind in KINDS)
         return Update(self.revision, base, head, grants, sessions, tuple(gone))
 
     def _change_objects(self, delta: Delta) -> tuple[Key, ...]:
         """Those that really changed."""
-        digests = {key: object_digest(_PARTS[key.kind], value) for key, value in delta.put.items()}
-        changed = [key for key, new in digests.items() if self._digests.get(key) != new]
-        gone = [key for key in delta.gone if key in self._digests]
+        changed = [key for key, new in delta.put.items() if self._digest(key) != new.digest]
+        gone = [key for key in delta.gone if key in self._parts[key.kind]]
         one_by_one = len(changed) + len(gone) <= _ONE_BY_ONE
         for key in (*changed, *gone):
-            if (old := self._digests.pop(key, None)) and one_by_one:
-                self._sorted.remove(old)
-            if key in digests:
-                self._digests[key] = digests[key]
-                self._objects[key] = canonical(delta.put[key])
-                if one_by_one:
-                    self._sorted.add(digests[key])
-            else:
-                del self._objects[key]
+            old, new = self._parts[key.kind].pop(key, _NOTHING), delta.put.get(key, _NOTHING)
+            self.size += len(new.body) - len(old.body)
+            if new.digest:
+                self._parts[key.kind][key] = new
+            if one_by_one and old.digest:
+                self._sorted.remove(old.digest)
+            if one_by_one and new.digest:
+                self._sorted.add(new.digest)
         if not one_by_one:
-            self._sorted = SortedDigests(self._digests.values())
+            everything = chain.from_iterable(each.values() for each in self._parts.values())
+            self._sorted = SortedDigests(part.digest for part in everything)
         return (*changed, *gone)
+
+    def _digest(self, key: Key) -> bytes:
+        return self._parts[key.kind].get(key, _NOTHING).digest
 
     def _remember(self, step: _Step) -> None:
         self._left[step.before] = self._first + len(self._steps)

@@ -1,17 +1,34 @@
 """The custom resources as they stand, and what a change of one does to which document. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from extauthz.core.canonical import canonical
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Invalid
 from extauthz.core.governance import Key
 from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.render import belongs, render_binding, render_head
+from extauthz.core.revision import body_digest
 
 Binding = MCPAccessGrant | MCPAgentSession
 Rendered = Mapping[str, Any]
+KINDS: Final = {"MCPAccessGrant": "grant", "MCPAgentSession": "session"}
+"""As digests name them."""
+
+
+class Part(NamedTuple):
+    """A grant or session of a document. Args: body: canonical JSON; digest: of it."""
+
+    body: bytes
+    digest: bytes
+
+
+def part_of(kind: str, rendered: Rendered) -> Part:
+    """Args: kind: of the custom resource."""
+    body = canonical(rendered)
+    return Part(body, body_digest(KINDS[kind], body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +38,13 @@ class Delta:
     Args:
         server: whose.
         head: the members beside grants and sessions; None where they stay.
-        put: grants and sessions that are there now, as rendered; they may be there already.
+        put: grants and sessions that are there now; they may be there already, as they are.
         gone: those that are not.
     """
 
     server: ObjectRef
     head: Rendered | None = None
-    put: Mapping[Key, Rendered] = field(default_factory=dict)
+    put: Mapping[Key, Part] = field(default_factory=dict)
     gone: frozenset[Key] = frozenset()
 
 
@@ -58,15 +75,22 @@ class Governed:
         """Whether sessions of it count."""
         return any(self.counts(key) for key in self._sessions.get(server, ()))
 
+    def changes_many(self, server: MCPServer, most: int) -> bool:
+        """Whether to take it would render more than `most` grants and sessions."""
+        ref = ObjectRef(server.namespace, server.name)
+        before = self.servers.get(ref)
+        is_alike = before is not None and _rules_of_rendering(before) == _rules_of_rendering(server)
+        return not is_alike and len(self._named.get(ref, ())) > most
+
+    def head_of(self, server: MCPServer, generated_at: str) -> Rendered:
+        """The members of its document beside grants and sessions."""
+        return render_head(server, generated_at=generated_at, cluster=self._cluster)
+
     def put_server(self, server: MCPServer, generated_at: str) -> Delta:
         """Take a server as it is now."""
         ref = ObjectRef(server.namespace, server.name)
-        before = self.servers.get(ref)
-        self.servers[ref] = server
-        head = render_head(server, generated_at=generated_at, cluster=self._cluster)
-        if before is not None and _rules_of_rendering(before) == _rules_of_rendering(server):
-            return Delta(ref, head)
-        return self._delta(ref, head, self._named.get(ref, set()))
+        keys = self._named.get(ref, set()) if self.changes_many(server, 0) else set()
+        return self._delta(server, self.head_of(server, generated_at), keys)
 
     def remove_server(self, ref: ObjectRef) -> None:
         """It is there no more; its grants and sessions wait for it."""
@@ -86,7 +110,7 @@ class Governed:
                 self._sessions.setdefault(binding.server, set()).add(key)
         touched = {each.server for each in (before, binding) if each is not None}
         known = (ref for ref in touched if ref in self.servers)
-        return [self._delta(ref, None, {key}) for ref in sorted(known, key=str)]
+        return [self._delta(self.servers[ref], None, {key}) for ref in sorted(known, key=str)]
 
     def counts(self, key: Key) -> bool:
         """Whether it stands in a document."""
@@ -94,18 +118,33 @@ class Governed:
         server = self.servers.get(binding.server) if binding else None
         return bool(server and binding and belongs(server, binding) and key not in self.faults)
 
-    def _delta(self, ref: ObjectRef, head: Rendered | None, keys: set[Key]) -> Delta:
-        server = self.servers[ref]
-        put: dict[Key, Rendered] = {}
+    def rendered(
+        self, server: MCPServer, keys: Iterable[Key]
+    ) -> tuple[dict[Key, Part], dict[Key, Invalid]]:
+        """Those that count for a server, and why others cannot be rendered for it."""
+        put: dict[Key, Part] = {}
+        faults: dict[Key, Invalid] = {}
         for key in keys:
             binding = self.bindings.get(key)
             if binding is None or not belongs(server, binding):
                 continue
-            self.faults.pop(key, None)
             try:
-                put[key] = render_binding(server, binding)
+                put[key] = part_of(key.kind, render_binding(server, binding))
             except Invalid as error:
-                self.faults[key] = error
+                faults[key] = error
+        return put, faults
+
+    def take(self, server: MCPServer, put: Iterable[Key], faults: Mapping[Key, Invalid]) -> None:
+        """A server is as it is now, and so is what was rendered for it."""
+        self.servers[ObjectRef(server.namespace, server.name)] = server
+        for key in put:
+            self.faults.pop(key, None)
+        self.faults.update(faults)
+
+    def _delta(self, server: MCPServer, head: Rendered | None, keys: set[Key]) -> Delta:
+        put, faults = self.rendered(server, keys)
+        self.take(server, put, faults)
+        ref = ObjectRef(server.namespace, server.name)
         return Delta(ref, head, put, frozenset(keys - put.keys()))
 
 

@@ -1,14 +1,17 @@
 """From what stands at the API server to documents for the sidecars, object by object."""
 
+import asyncio
 import gc
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from backend.controller.enforcement import Enforcement
-from backend.controller.governed import Binding, Governed
+from backend.controller.governed import Binding, Delta, Governed
 from backend.controller.hub import Hub
+from backend.controller.rendering import Rendering
 from backend.metrics import ControllerMetrics
 from backend.ports.control_plane import Observed, Standing
 from extauthz.core.decision import ObjectRef
@@ -17,12 +20,13 @@ from extauthz.core.model import MCPAccessGrant, MCPAgentSession, MCPServer
 from extauthz.core.times import format_instant
 
 SERVER: Final = "MCPServer"
+_AT_ONCE: Final = 250  # grants and sessions: some 5 ms, in which nothing else goes on
 
 _log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """All on the event loop, without waiting for anything.
+    """All on the event loop: one change without waiting for anything, in `run` what is larger.
 
     Args:
         report: called for each object whose status may be another now.
@@ -52,6 +56,9 @@ class Reconciler:
         self._metrics, self._clock = metrics, clock
         self.standings: dict[Key, Standing] = {}
         self._early: dict[str, Sequence[Standing]] = {}
+        self._rendering: dict[ObjectRef, Rendering] = {}
+        self._unreported: deque[Key] = deque()
+        self._wake = asyncio.Event()
         self.is_synced = False
 
     def listed(self, kind: str, items: Sequence[Standing], gone: Sequence[Key]) -> None:
@@ -61,14 +68,14 @@ class Reconciler:
             return
         self._early[kind] = items
         if len(self._early) == len(KINDS):
-            self.is_synced = True
             for each in sorted(KINDS, key=lambda name: name == SERVER):
                 self._take_all(self._early.pop(each), ())
+            self.is_synced = True  # from now on somebody else waits
             gc.collect()
             gc.freeze()  # looking through them for garbage again and again would hold changes up
             _log.info("custom resources are known", extra={"count": len(self.standings)})
 
-    def changed(self, observed: Observed[Standing]) -> None:
+    def changed(self, observed: Observed) -> None:
         """Take one change."""
         if not self.is_synced:
             self._add_early(observed)
@@ -80,6 +87,19 @@ class Reconciler:
             self._drop(observed.key)
         self._metrics.reconcile_seconds.observe(time.perf_counter() - began)
 
+    async def run(self) -> None:
+        """Do step by step what is large, until cancelled; sidecars are told of others between."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._rendering or self._unreported:
+                some = range(min(len(self._unreported), _AT_ONCE))
+                self._report([self._unreported.popleft() for _ in some])
+                rendering = next(iter(self._rendering.values()), None)
+                if rendering and rendering.step(_AT_ONCE):
+                    self._finish(rendering)
+                await asyncio.sleep(0)
+
     def accounts(self, server: ObjectRef) -> frozenset[str]:
         """Service accounts whose pods may follow a server by its annotation."""
         standing = self.standings.get(Key(SERVER, server.namespace, server.name))
@@ -90,7 +110,7 @@ class Reconciler:
         found = self._governed.servers.get(server)
         return found.policy.max_staleness if found else ""
 
-    def _add_early(self, observed: Observed[Standing]) -> None:
+    def _add_early(self, observed: Observed) -> None:
         assert observed.key
         kind = observed.key.kind
         left = [each for each in self._early[kind] if each.key != observed.key]
@@ -123,27 +143,57 @@ class Reconciler:
         self._enforcement.forget(key)
         if key.kind == SERVER:
             ref = ObjectRef(key.namespace, key.name)
+            self._rendering.pop(ref, None)
             self._governed.remove_server(ref)
             self._hub.withdraw(ref)
             self._gone(ref)
-            self._report(self._governed.of_server(ref))
+            self._report_all(self._governed.of_server(ref))
         else:
             self._put(key, None)
 
     def _take_server(self, standing: Standing) -> None:
         server = standing.resource
         if isinstance(server, MCPServer):  # of one that cannot be read, what ran goes on
-            ref = ObjectRef(server.namespace, server.name)
-            is_new = ref not in self._governed.servers
-            delta = self._governed.put_server(server, format_instant(self._clock()))
-            self._hub.publish(delta)
-            self._enforcement.published(standing.key, ref)
-            for key in delta.put if is_new else ():
-                self._enforcement.published(key, ref)
-            self._report(self._governed.of_server(ref))
+            self._rendering.pop(ObjectRef(server.namespace, server.name), None)
+            now = format_instant(self._clock())
+            if self.is_synced and self._governed.changes_many(server, _AT_ONCE):
+                rendering = Rendering(self._governed, server, now)
+                self._rendering[rendering.ref] = rendering
+                self._wake.set()
+                return
+            is_new = not self._knows(standing.key)
+            self._publish_server(self._governed.put_server(server, now), is_new=is_new)
         self._report([standing.key])
 
+    def _finish(self, rendering: Rendering) -> None:
+        del self._rendering[rendering.ref]
+        key = Key(SERVER, rendering.ref.namespace, rendering.ref.name)
+        is_new = not self._knows(key)
+        self._publish_server(rendering.finish(), is_new=is_new)
+        self._report([key])
+
+    def _knows(self, server: Key) -> bool:
+        return ObjectRef(server.namespace, server.name) in self._governed.servers
+
+    def _publish_server(self, delta: Delta, *, is_new: bool) -> None:
+        self._hub.publish(delta)
+        ref = delta.server
+        self._enforcement.published(Key(SERVER, ref.namespace, ref.name), ref)
+        for key in delta.put if is_new else ():
+            self._enforcement.published(key, ref)
+        self._report_all(self._governed.of_server(ref))
+
+    def _report_all(self, of_server: Iterable[Key]) -> None:
+        keys = list(of_server)
+        if len(keys) <= _AT_ONCE:
+            self._report(keys)
+        else:
+            self._unreported.extend(keys)
+            self._wake.set()
+
     def _put(self, key: Key, binding: Binding | None) -> None:
+        for rendering in self._rendering.values():
+            rendering.touch([key])
         for delta in self._governed.put(key, binding):
             self._hub.publish(delta)
             if key in delta.put:

@@ -14,7 +14,12 @@ _OUTSIDE = frozenset({"revision", "content_digest", "generated_at", "grants", "s
 
 def object_digest(kind: str, value: Mapping[str, Any]) -> bytes:
     """The digest of one grant or session as rendered; `kind` keeps the two apart."""
-    return hashlib.sha256(kind.encode() + b"\0" + canonical(value)).digest()
+    return body_digest(kind, canonical(value))
+
+
+def body_digest(kind: str, body: bytes) -> bytes:
+    """The same of one that is canonical JSON already."""
+    return hashlib.sha256(kind.encode() + b"\0" + body).digest()
 
 
 def content_digest(document: Mapping[str, Any]) -> str:

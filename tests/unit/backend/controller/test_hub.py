@@ -3,19 +3,20 @@
 import pytest
 
 from backend.controller.document import LiveDocument
-from backend.controller.governed import Delta
+from backend.controller.governed import Delta, part_of
 from backend.controller.hub import Follower, Hub
 from backend.controller.messages import MESSAGE_BYTES, messages
 from extauthz.core.decision import ObjectRef
 from extauthz.core.governance import Key
 
 SERVER = ObjectRef("ns", "srv")
+GRANT = "MCPAccessGrant"
 HEAD = {"server": {"namespace": "ns", "name": "srv"}}
 
 
 def _grant(name: str, **members: str) -> Delta:
     key = Key("MCPAccessGrant", "ns", name)
-    return Delta(SERVER, put={key: {"name": name, "namespace": "ns", **members}})
+    return Delta(SERVER, put={key: part_of(key.kind, {"name": name, "namespace": "ns", **members})})
 
 
 def _gone(name: str) -> Delta:
@@ -194,7 +195,7 @@ def test_many_changes_at_once_lead_to_the_same_revision() -> None:
     """A thousand and more objects at once make the same revision as one after the other."""
     at_once, one_by_one = LiveDocument(), LiveDocument()
     values = {
-        Key("MCPAccessGrant", "ns", f"g{n}"): {"name": f"g{n}", "namespace": "ns"}
+        Key(GRANT, "ns", f"g{n}"): part_of(GRANT, {"name": f"g{n}", "namespace": "ns"})
         for n in range(1500)
     }
     at_once.apply(Delta(SERVER, HEAD, values))

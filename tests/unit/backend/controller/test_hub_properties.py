@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from backend.controller.governed import Governed
 from backend.controller.hub import Follower, Hub
 from backend.controller.messages import messages
+from backend.controller.rendering import Rendering
 from extauthz.core.compile import compile_document
 from extauthz.core.decision import ObjectRef
 from extauthz.core.governance import Key
@@ -69,7 +70,7 @@ class World:
 
     def __init__(self) -> None:
         self.hub, self.governed = Hub(lambda _: None), Governed("")
-        self.server = server()
+        self.rendering: Rendering | None = None
         self.sidecars = [Sidecar(), Sidecar()]
         self.streams: list[Follower | None] = [None, None]
         self.put_server({})
@@ -77,18 +78,36 @@ class World:
     def put_server(self, spec: dict[str, Any]) -> None:
         made = parse_object(server(**spec))
         assert isinstance(made, MCPServer)
+        self.rendering = None
         self.hub.publish(self.governed.put_server(made, NOW))
+
+    def begin(self, spec: dict[str, Any]) -> None:
+        """Take a server step by step."""
+        made = parse_object(server(**spec))
+        assert isinstance(made, MCPServer)
+        self.rendering = Rendering(self.governed, made, NOW)
+
+    def step(self) -> None:
+        if self.rendering and self.rendering.step(1):
+            self.hub.publish(self.rendering.finish())
+            self.rendering = None
 
     def put(self, value: Any) -> None:
         made = parse_object(value)
         assert isinstance(made, MCPAccessGrant | MCPAgentSession)
         key = Key(value["kind"], made.namespace, made.name)
+        self.touch(key)
         for delta in self.governed.put(key, made):
             self.hub.publish(delta)
 
     def drop(self, kind: str, namespace: str, name: str) -> None:
+        self.touch(Key(kind, namespace, name))
         for delta in self.governed.put(Key(kind, namespace, name), None):
             self.hub.publish(delta)
+
+    def touch(self, key: Key) -> None:
+        if self.rendering:
+            self.rendering.touch([key])
 
     def connect(self, place: int) -> None:
         if self.streams[place] is None:
@@ -138,14 +157,14 @@ HAPPENS = st.one_of(
         NAMES,
     ),
     st.builds(
-        lambda team, allowed: (
-            lambda world: world.put_server(
-                {"teamID": team, "policy": {"allowedNamespaces": allowed}}
-            )
+        lambda take, team, allowed: (
+            lambda world: take(world, {"teamID": team, "policy": {"allowedNamespaces": allowed}})
         ),
+        st.sampled_from([World.put_server, World.begin]),
         st.sampled_from(["", "t"]),
         st.sampled_from([[], ["other"]]),
     ),
+    st.just(World.step),
     st.builds(
         lambda place, refuse: lambda world: world.talk(place, refuse),
         st.integers(0, 1),
@@ -163,6 +182,8 @@ def test_every_sidecar_comes_to_the_document(happens: list[Any]) -> None:
     world = World()
     for happen in happens:
         happen(world)
+    while world.rendering:
+        world.step()
     for place, sidecar in enumerate(world.sidecars):
         world.disconnect(place)
         world.connect(place)

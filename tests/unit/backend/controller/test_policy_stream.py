@@ -8,7 +8,7 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backend.controller.governed import Delta
+from backend.controller.governed import Delta, part_of
 from backend.controller.hub import Hub
 from backend.controller.stream import PolicyStream
 from backend.metrics import ControllerMetrics
@@ -29,7 +29,8 @@ HEAD = {"schema_version": "v1", "server": {"namespace": "ns", "name": "srv"}}
 
 def _grant(name: str) -> Delta:
     key = Key("MCPAccessGrant", "ns", name)
-    return Delta(SERVER, put={key: {"name": name, "namespace": "ns", "agent_id": name}})
+    value = {"name": name, "namespace": "ns", "agent_id": name}
+    return Delta(SERVER, put={key: part_of(key.kind, value)})
 
 
 class World:
