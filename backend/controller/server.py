@@ -21,6 +21,8 @@ _OPTIONS: Final = (
     # A sidecar that vanished is noticed within half a minute, and may ask every 5 s itself.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Without this one a ping that went out is waited for during a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     ("grpc.http2.max_ping_strikes", 0),
