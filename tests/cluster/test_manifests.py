@@ -1,6 +1,8 @@
 """The manifests at a real API server: taken strictly, twice the same, and pods made of them."""
 
 import json
+import subprocess
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from k8s.new_keys import new_keys, patch
 from tests.tools.kube_cluster import KubeCluster, running_cluster
 from tests.tools.kube_manifests import (
     EXAMPLE,
@@ -89,18 +92,27 @@ def versions(cluster: KubeCluster, folder: str) -> dict[str, str]:
     }
 
 
-def test_keys_are_kept(installed: KubeCluster) -> None:
-    """The Secret comes empty, and what was filled in outlives every way to apply it again."""
+def test_keys_are_made_once_and_kept(installed: KubeCluster) -> None:
+    """The Secret comes empty; what fills it is never written over, by whatever is applied again."""
     name = ("secret", "mcp-sentinel-secrets", "--namespace=mcp-sentinel")
     assert installed.kubectl("get", *name, "--output=jsonpath={.data}").stdout == ""
-    patched = installed.kubectl("patch", *name, '--patch={"stringData":{"API_KEYS":"k"}}')
-    assert patched.returncode == 0, patched.stderr
+    keys = new_keys()
+    assert filled(installed, *name, keys=keys).returncode == 0
+    again = filled(installed, *name, keys=new_keys())
+    assert again.returncode != 0
+    assert "The request is invalid" in again.stderr
     manifest = str(K8S / "base/02-secrets.yaml")
     for words in ((), ("--server-side", "--force-conflicts", "--field-manager=mcp-sentinel")):
         done = installed.kubectl("apply", *words, "--filename", manifest)
         assert done.returncode == 0, done.stderr
-        kept = installed.kubectl("get", *name, "--output=jsonpath={.data.API_KEYS}")
-        assert kept.stdout == "aw=="
+        kept = json.loads(installed.kubectl("get", *name, "--output=json").stdout)["data"]
+        assert {key: b64decode(value).decode() for key, value in kept.items()} == keys
+
+
+def filled(
+    cluster: KubeCluster, *name: str, keys: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return cluster.kubectl("patch", *name, "--type=json", "--patch", patch(keys))
 
 
 def made(cluster: KubeCluster) -> Counter[str]:
