@@ -1,10 +1,10 @@
 """The controller: follows the custom resources, and streams what they say."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from backend.controller.callers import Callers
 from backend.controller.certificates import Certificates
@@ -12,6 +12,7 @@ from backend.controller.config_maps import ConfigMaps
 from backend.controller.election import Election
 from backend.controller.election import Standing as Leadership
 from backend.controller.enforcement import Enforcement
+from backend.controller.exposure import Exposure
 from backend.controller.governed import Governed
 from backend.controller.hub import Hub
 from backend.controller.reconciler import SERVER, Reconciler
@@ -22,6 +23,7 @@ from backend.controller.stream import PolicyStream
 from backend.controller.watching import KindWatch
 from backend.metrics import ControllerMetrics
 from backend.ports.control_plane import ControlPlane, Standing
+from backend.ports.network import NETWORK_KINDS, Pod
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import Retryable
 from extauthz.core.governance import KINDS, Key
@@ -80,6 +82,8 @@ class Controller:
         self._enforcement = Enforcement(self._hub)
         self._reconciler = self._new_reconciler(governed, clock)
         self._config_maps = self._new_config_maps(control)
+        self._exposure = Exposure(self._pods, self._network_changed)
+        self._network = control.network
         self._reports = self._new_reports(control, governed, clock)
         listed, changed = self._reconciler.listed, self._reconciler.changed
         self._watches = [KindWatch(control, kind, listed=listed, changed=changed) for kind in KINDS]
@@ -173,6 +177,7 @@ class Controller:
             self._hub,
             self._enforcement,
             self._config_maps,
+            self._exposure,
             standing=self._reconciler.standings.get,
             clock=clock,
         )
@@ -207,10 +212,18 @@ class Controller:
             self._writers = []
         elif not self._writers:
             self._records.take_over(list(self._reconciler.standings.values()))
-            works = (self._reports.run(), self._config_maps.run())
-            self._writers = [asyncio.create_task(work, name="status") for work in works]
+            self._writers = [asyncio.create_task(work, name="status") for work in self._works()]
             for task in self._writers:
                 task.add_done_callback(self._writer_ended)
+
+    def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What only the leader does: write statuses, and follow what these say besides."""
+        yield self._reports.run()
+        yield self._config_maps.run()
+        self._exposure.forget()
+        listed, changed = self._exposure.listed, self._exposure.changed
+        for kind in NETWORK_KINDS:
+            yield KindWatch(self._network, kind, listed=listed, changed=changed).run()
 
     def _writer_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -229,6 +242,13 @@ class Controller:
             if key.kind == SERVER:
                 self._config_maps.look_again(ObjectRef(key.namespace, key.name))
         self._report(keys)
+
+    def _pods(self, server: ObjectRef) -> list[Pod]:
+        return [each.pod for each in self._hub.followers(server) if each.pod]
+
+    def _network_changed(self, namespace: str) -> None:
+        followed = {each.server for each in self._hub.all_followers()}
+        self._report(_key(each) for each in followed if namespace in {"", each.namespace})
 
     def _report(self, keys: Iterable[Key]) -> None:
         self._reports.mark(keys)

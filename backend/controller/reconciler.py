@@ -75,7 +75,7 @@ class Reconciler:
             gc.freeze()  # looking through them for garbage again and again would hold changes up
             _log.info("custom resources are known", extra={"count": len(self.standings)})
 
-    def changed(self, observed: Observed) -> None:
+    def changed(self, observed: Observed[Standing]) -> None:
         """Take one change."""
         if not self.is_synced:
             self._add_early(observed)
@@ -110,7 +110,7 @@ class Reconciler:
         found = self._governed.servers.get(server)
         return found.policy.max_staleness if found else ""
 
-    def _add_early(self, observed: Observed) -> None:
+    def _add_early(self, observed: Observed[Standing]) -> None:
         assert observed.key
         kind = observed.key.kind
         left = [each for each in self._early[kind] if each.key != observed.key]
