@@ -47,7 +47,7 @@ class ControllerProcess:
             "CONTROLLER_NAME": name,
             "CONTROLLER_DNS_NAMES": "127.0.0.1",
             "CONTROLLER_PORT": str(port),
-            "CONTROLLER_LEASE_SECONDS": "2",
+            "CONTROLLER_LEASE_SECONDS": "5",  # a busy machine may stall a leader for two
             "METRICS_PORT": str(metrics),
             **settings,
         }

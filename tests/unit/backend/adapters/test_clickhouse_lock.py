@@ -71,9 +71,9 @@ def test_a_second_holder_waits(one: Process, other: Process) -> None:
 def test_a_living_holder_keeps_it_beyond_its_lease(one: Process, other: Process) -> None:
     """A slow migration is not a dead one: what it writes meanwhile keeps the lock."""
     with (
-        one.lock(lease_seconds=3),
+        one.lock(lease_seconds=6),
         pytest.raises(Retryable),
-        other.lock(lease_seconds=3, wait_seconds=4),
+        other.lock(lease_seconds=6, wait_seconds=8),
     ):
         raise AssertionError("stolen from the living")
 
