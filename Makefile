@@ -52,7 +52,7 @@ contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installe
 	$(PAIRED) tests/contract
 
 cluster: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
-	$(BIN)/pytest tests/cluster
+	$(PAIRED) tests/cluster
 
 packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (3 minutes; the first time 3 more)
 	$(BIN)/pytest tests/packages
