@@ -167,14 +167,14 @@ class Parts:
         return bool(checked.is_passed)
 
     def _mend(self, broken: Sequence[_Part]) -> None:
-        merged = [part for part in broken if not part.is_inserted]
+        """Rows that were stored come first: dropping a part makes the engine tidy up."""
+        inserted = {part.name for part in broken if part.is_inserted}
         try:
             self._stop_merges()
-            for part in broken:
-                if part.is_inserted:
-                    self._ask(f"ALTER TABLE events DROP PART '{part.name}'")
-            if merged:
-                self._load_again(merged)
+            if len(inserted) < len(broken):
+                inserted &= self._load_again(broken)
+            for name in inserted:
+                self._ask(f"ALTER TABLE events DROP PART '{name}'")
         finally:
             self._losses += 1
 
@@ -182,21 +182,24 @@ class Parts:
         self._merges = False
         self._ask("SYSTEM STOP MERGES events")
 
-    def _load_again(self, merged: Sequence[_Part]) -> None:
+    def _load_again(self, broken: Sequence[_Part]) -> set[str]:
+        """Load the table, without what is broken. Returns: the names of all its parts."""
         self._is_away = True
         self._ask("DETACH TABLE events SYNC")  # the queries that run end first
         self._attach()
         parts = _PART_LINES.decode_lines(self._ask(_PARTS))
-        stayed = {part.name for part in parts}  # its rows are whole: an index of it was not
-        if self._whole is not None:
-            self._whole |= stayed.intersection(part.name for part in merged)
-        for each in merged:
+        stayed = {part.name for part in parts}
+        for each in broken:
             if each.name in stayed:
-                continue
-            if each.rows == sum(part.rows for part in parts if each.covers(part)):
+                if self._whole is not None and not each.is_inserted:
+                    self._whole.add(each.name)  # its rows are whole: an index of it was not
+            elif each.is_inserted or each.rows == sum(
+                part.rows for part in parts if each.covers(part)
+            ):
                 self._ask(_DROP_DETACHED.format(name=each.name))
             else:
                 _log.error("rows of the event store are lost", extra={"path": each.path})
+        return stayed
 
     def _attach(self) -> None:
         self._ask("ATTACH TABLE IF NOT EXISTS events")

@@ -48,7 +48,7 @@ def live(url: str, seed: int, first: int, told: Connection) -> None:
             they are said to be stored.
     """
     chance = Random(seed)
-    chdb_parts.WATCH_SECONDS = 0.05  # type: ignore[misc]
+    chdb_parts.WATCH_SECONDS = chance.choice([0.05, 60.0])  # type: ignore[misc]
     store = ClickHouseStore(url)
     store.migrate()
     client = clickhouse_connect.get_client(dsn=url, database="mcp")

@@ -114,6 +114,31 @@ def test_a_merge_that_is_not_whole_is_undone(
     parts.check_merges()
 
 
+def test_what_was_merged_outlives_a_part_that_is_dropped(
+    client: Client, store: ClickHouseStore
+) -> None:
+    """The engine tidies up then: not what a merge may need again."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, 0)
+    insert(client)
+    client.command("ALTER TABLE events DROP PART '20261122_3_3_0'")
+    with pytest.raises(Retryable):
+        parts.check_merges()
+    assert store.total(NONE) == 2 * ROWS
+
+
+def test_a_merge_and_an_insert_that_are_not_whole(client: Client, store: ClickHouseStore) -> None:
+    """The one is undone, the other is dropped; nothing of either lies about."""
+    parts = Parts(client.raw_query)
+    merge_badly(client, parts, 100_000)
+    with no_file_beyond(100_000):
+        insert(client)
+        with pytest.raises(Retryable, match="could not write 2 parts in full"):
+            parts.check()
+    assert store.total(NONE) == 2 * ROWS
+    assert client.query("SELECT name FROM system.detached_parts").result_rows == []
+
+
 def test_a_large_merge_that_is_not_whole_is_undone(client: Client, store: ClickHouseStore) -> None:
     """The engine would not load a table with as much that is broken, if it were not told to."""
     parts = Parts(client.raw_query)
