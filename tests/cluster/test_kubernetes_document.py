@@ -13,14 +13,17 @@ from tests.tools.kube_binaries import ROOT, binaries
 from tests.tools.kube_cluster import KubeCluster, running_cluster
 
 DOCUMENT = (ROOT / "docs/kubernetes.md").read_text()
-SECTION = re.search(r"## First steps\n(.*?)\n## ", DOCUMENT, re.DOTALL)
+SECTIONS = {"Installation": 4, "First steps": 11}  # with how many commands at least
 BIN = ".venv/bin/"
 
 
-def told() -> Iterator[tuple[str, list[str]]]:
+def told(section: str) -> Iterator[tuple[str, list[str]]]:
     """Each command with the lines that the document shows after it; none where it shows none."""
-    assert SECTION
-    lines = [line[4:] for line in SECTION[1].splitlines() if line.startswith("    ")]
+    found = re.search(rf"## {section}\n(.*?)\n## ", DOCUMENT, re.DOTALL)
+    assert found
+    blocks = re.findall(r"(?:^    .*\n)+", found[1], re.MULTILINE)
+    shown = "".join(block for block in blocks if block.startswith("    $ "))
+    lines = [line[4:] for line in shown.splitlines()]
     starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         yield lines[start].removeprefix("$ "), lines[start + 1 : end]
@@ -38,15 +41,16 @@ def newcomer(tmp_path: Path) -> Iterator[KubeCluster]:
         yield cluster
 
 
-def test_the_first_steps_end_as_told(newcomer: KubeCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", SECTIONS)
+def test_steps_end_as_told(newcomer: KubeCluster, tmp_path: Path, section: str) -> None:
     """Each command works, and prints what stands below it."""
     environ = {
         "PATH": f"{binaries()}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "KUBECONFIG": str(newcomer.kubeconfig),
     }
-    commands = list(told())
-    assert len(commands) > 10
+    commands = list(told(section))
+    assert len(commands) >= SECTIONS[section]
     for command, expected in commands:
         words = command.replace(BIN, f"{Path(sys.executable).parent}/")
         done = subprocess.run(
