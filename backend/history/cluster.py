@@ -9,14 +9,16 @@ from extauthz.core.governance import Action, Change, server_of
 from extauthz.core.writing import Object, to_object
 
 API: Final = "mcp-sentinel"  # the api's field manager; it records its changes itself
-UNKNOWN: Final = "kubernetes"  # nobody knows who
+UNKNOWN: Final = "unknown"
+DELETION: Final = "an API server keeps who writes an object, not who deletes it; its audit log may"
+NO_MANAGER: Final = "the API server names no field manager of this write"
 
 
 class ClusterChanges:
     """A unit: takes changes at once, and records them in their order.
 
-    Who deleted an object is not known: its deletion is told with the actor `kubernetes`, after
-    that of the api where it was the api.
+    Who deleted an object is not known: its deletion is told so, after that of the api where it
+    was the api.
 
     Args:
         record: keeps one for the event log; blocks.
@@ -53,17 +55,25 @@ def change_of(before: Standing | None, after: Standing | None) -> Change | None:
     assert known
     old, new = _written(before), _written(after)
     if after is None:
-        action, actor = Action.DELETED, UNKNOWN
+        action, actor, why = Action.DELETED, "", DELETION
     else:
         was_seen = any(each.generation == after.generation for each in after.conditions)
         if after.writer == API or new is None or (before is None and was_seen):
             return None
         is_new = after.generation == 1 or (before is not None and before.uid != after.uid)
-        action, actor = Action.CREATED if is_new else Action.CHANGED, after.writer or UNKNOWN
+        action, actor, why = Action.CREATED if is_new else Action.CHANGED, after.writer, NO_MANAGER
     told = new or old
     if told is None or old == new:
         return None
-    return Change(known.key, action, actor, server_of(told), old, new)
+    return Change(
+        known.key,
+        action,
+        actor or UNKNOWN,
+        server_of(told),
+        old,
+        new,
+        actor_unknown="" if actor else why,
+    )
 
 
 def _written(standing: Standing | None) -> Object | None:

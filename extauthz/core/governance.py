@@ -45,6 +45,7 @@ class Change:
         file: where it stands, relative to the access directory; empty elsewhere.
         modified_at: when that file was written, RFC 3339; empty where it is not known.
         left_out: `before`, or both, were too large to be told.
+        actor_unknown: why nobody knows who it was; empty where it is known.
     """
 
     key: Key
@@ -56,6 +57,7 @@ class Change:
     file: str = ""
     modified_at: str = ""
     left_out: tuple[str, ...] = ()
+    actor_unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def change_payload(change: Change) -> dict[str, Any]:
         "before": change.before,
         "after": change.after,
     }
+    told |= {"actor_unknown": change.actor_unknown} if change.actor_unknown else {}
     told |= {"file": change.file} if change.file else {}
     told |= {"modified_at": change.modified_at} if change.modified_at else {}
     left_out = []
@@ -118,6 +121,7 @@ def read_change(payload: str | bytes) -> Change:
         file=fields.text("file"),
         modified_at=fields.text("modified_at"),
         left_out=fields.texts("left_out"),
+        actor_unknown=fields.text("actor_unknown"),
     )
 
 

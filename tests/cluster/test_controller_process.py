@@ -52,6 +52,8 @@ async def test_a_revocation_reaches_themounted(
         changes = _of(process, namespace)
         assert [each["action"] for each in changes] == ["created", "changed", "deleted"]
         assert changes[0]["actor"] == "kubectl-client-side-apply"
+        assert changes[2]["actor"] == "unknown"
+        assert "audit log" in changes[2]["actor_unknown"]
         assert changes[1]["before"]["spec"].get("disabled") in {None, False}
         assert changes[1]["after"]["spec"]["disabled"] is True
         assert await to_thread(process.end) == 0

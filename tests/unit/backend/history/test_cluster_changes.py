@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from backend.history.cluster import API, UNKNOWN, ClusterChanges, change_of
+from backend.history.cluster import (
+    API,
+    DELETION,
+    NO_MANAGER,
+    UNKNOWN,
+    ClusterChanges,
+    change_of,
+)
 from backend.ports.control_plane import Condition, Standing
 from extauthz.core.governance import Action, Change, Key
 from extauthz.core.resources import parse_object
@@ -31,8 +38,10 @@ def test_created_changed_deleted() -> None:
     assert deleted is not None
     actions = [each.action for each in (created, changed, deleted)]
     assert actions == [Action.CREATED, Action.CHANGED, Action.DELETED]
-    assert [each.actor for each in (created, changed, deleted)] == [
-        *("kubectl-edit", "kubectl-edit", UNKNOWN)
+    assert [(each.actor, each.actor_unknown) for each in (created, changed, deleted)] == [
+        ("kubectl-edit", ""),
+        ("kubectl-edit", ""),
+        (UNKNOWN, DELETION),
     ]
     assert (changed.before, deleted.before) == (created.after, changed.after)
     assert created.server == "srv"
@@ -59,6 +68,13 @@ def test_changed_while_nobody_watched() -> None:
     found = change_of(None, replace(_standing(2), conditions=SEEN))
     assert found is not None
     assert (found.action, found.before) == (Action.CHANGED, None)
+
+
+def test_a_write_without_a_name() -> None:
+    """Nobody is made up, and why is told."""
+    found = change_of(None, _standing(writer=""))
+    assert found is not None
+    assert (found.actor, found.actor_unknown) == (UNKNOWN, NO_MANAGER)
 
 
 def test_a_server_is_recorded_too() -> None:

@@ -40,6 +40,8 @@ def test_a_change_survives_its_event() -> None:
     """What is written into a payload is read from it."""
     told = change(grant(), grant(disabled=True), file="a.yaml", modified_at="2026-06-01T12:00:00Z")
     assert read_change(json.dumps(change_payload(told))) == told
+    nobody = change(grant(), None, actor_unknown="nobody tells")
+    assert read_change(json.dumps(change_payload(nobody))) == nobody
 
 
 def test_a_large_change_is_told_without_what_is_too_large() -> None:
