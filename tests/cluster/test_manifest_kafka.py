@@ -27,7 +27,7 @@ def properties(folder: Path) -> tuple[dict[str, str], str]:
     for port, free in ((9092, clients), (9093, controller), (9094, brokers)):
         assert f":{port}" in text
         text = text.replace(f"://:{port}", f"://127.0.0.1:{free}").replace(f":{port}", f":{free}")
-    text = text.replace("/var/lib/kafka/data", str(folder / "data"))
+    text = text.replace("/var/lib/kafka/data/log", str(folder / "data"))
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines), f"127.0.0.1:{clients}"
 

@@ -23,8 +23,13 @@ FOLDERS = (*OVERLAYS, EXAMPLE)
 HOME, SECRET = "mcp-sentinel", "mcp-sentinel-secrets"
 SIDECAR_PORT = 8091
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-# Of what others run, with the versions that the tests have of them.
-UPSTREAM = {"apache/kafka", "clickhouse/clickhouse-server", "clickhouse/clickhouse-keeper"}
+# What their container files declare as volumes: a runtime mounts an empty one at each path where
+# nothing else is mounted, over what lies below it.
+DECLARED = {
+    "apache/kafka": ("/etc/kafka/secrets", "/var/lib/kafka/data", "/mnt/shared/config"),
+    "clickhouse/clickhouse-server": ("/var/lib/clickhouse",),
+    "clickhouse/clickhouse-keeper": ("/var/lib/clickhouse-keeper", "/var/lib/clickhouse"),
+}
 
 
 def parts(folder: str) -> list[tuple[Workload, Raw]]:
@@ -90,6 +95,15 @@ def test_volumes_are_mounted_and_filled(folder: str) -> None:
                 data = configs[workload.namespace, config["name"]]["data"]
                 assert {each["key"] for each in config.get("items", ())} <= set(data)
     assert used == set(claims)
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
+def test_no_image_hides_what_is_mounted(folder: str) -> None:
+    """A volume that an image declares is none below one of ours: data would end with the pod."""
+    for _, container in parts(folder):
+        mounts = {each["mountPath"] for each in container.get("volumeMounts", ())}
+        for declared in DECLARED.get(container["image"].rpartition(":")[0], ()):
+            assert declared in mounts or not any(declared.startswith(f"{m}/") for m in mounts)
 
 
 def ports_of(workload: Workload) -> dict[str | int, int]:
@@ -170,7 +184,7 @@ def test_images_have_container_files() -> None:
     """Ours a target of k8s/images/Dockerfile each, of this version; no image is without use."""
     targets = re.findall(r'image\.title="([\w-]+)"', (ROOT / "k8s/images/Dockerfile").read_text())
     used = {one["image"] for folder in FOLDERS for _, one in parts(folder)}
-    ours = {each for each in used if each.rpartition(":")[0] not in UPSTREAM}
+    ours = {each for each in used if each.rpartition(":")[0] not in DECLARED}
     assert ours == {f"{target}:{VERSION}" for target in targets}
     assert f"clickhouse-init-{VERSION.replace('.', '-')}" in {
         each.name for each in workloads(rendered(OVERLAYS[0]))
@@ -189,6 +203,6 @@ def test_what_others_make_is_of_the_tested_version() -> None:
     versions = {"apache/kafka": kafka[1]} | {
         f"clickhouse/clickhouse-{each}": engine[1] for each in ("server", "keeper")
     }
-    assert {f"{name}:{versions[name]}" for name in UPSTREAM} == {
-        each for each in used if each.rpartition(":")[0] in UPSTREAM
+    assert {f"{name}:{versions[name]}" for name in DECLARED} == {
+        each for each in used if each.rpartition(":")[0] in DECLARED
     }
