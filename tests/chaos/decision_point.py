@@ -21,6 +21,7 @@ from aiohttp import web
 
 from extauthz.emitter.mark import read_mark
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
+from tests.tools.waiting import SECONDS, soon
 
 ROOT = Path(__file__).parents[2]
 ALLOWED, DENIED = "echo", "wipe"
@@ -111,21 +112,22 @@ class Point:
 
     async def start(self) -> None:
         """Start the process; Envoy can ask when this returns."""
-        log = (self.envoy.folder / "point.log").open("ab")
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "extauthz",
-            cwd=self.envoy.folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
-            stderr=log,
-            stdout=log,
-        )
-        log.close()
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-            while (await self.call(session, ALLOWED)).status == 503:
+        with (self.envoy.folder / "point.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "extauthz"),
+                cwd=self.envoy.folder,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+                stderr=log,
+                stdout=log,
+            )
+        async with aiohttp.ClientSession() as session:
+
+            async def decides() -> bool:
+                assert self.process
                 assert self.process.returncode is None, self.log()
-                await asyncio.sleep(0.05)
+                return (await self.call(session, ALLOWED)).status != 503
+
+            await soon(decides, "the decision point decides", every=0.05)
 
     def log(self) -> str:
         return (self.envoy.folder / "point.log").read_text()[-4000:]
@@ -136,16 +138,17 @@ class Point:
         assert self.process.returncode is None, self.log()
         self.process.kill()
         await self.process.wait()
-        reading = read_mark(self.spool / "mark")
-        assert reading
-        return reading.gateway_start, reading.next_sequence - 1
+        return self._taken()
 
     async def stop(self) -> tuple[str, int]:
         """End it as an orchestrator does; as `kill`."""
         assert self.process
         self.process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             assert await self.process.wait() == 0, self.log()
+        return self._taken()
+
+    def _taken(self) -> tuple[str, int]:
         reading = read_mark(self.spool / "mark")
         assert reading
         return reading.gateway_start, reading.next_sequence - 1
@@ -164,9 +167,7 @@ class Point:
                 told.update(range(gap["first"], gap["last"] + 1))
             return set(range(1, reading.next_sequence)) - told
 
-        async with asyncio.timeout(20):
-            while untold():
-                await asyncio.sleep(0.05)
+        await soon(lambda: not untold(), "all is told", every=0.05)
 
     def limit_files(self, most: int) -> None:
         """Let no file of the process grow beyond `most` bytes: 0 is a full disk, -1 an empty."""

@@ -162,13 +162,13 @@ async def rebalance(split: Split) -> str:
 
 async def zombie(split: Split) -> str:
     """A processor stands still after an insert, for longer than its session, then goes on."""
-    part = split.run.chance.choice(split.working)
-    done = await asyncio.to_thread(_done, part)
+    before = {part.name: await asyncio.to_thread(_done, part) for part in split.working}
 
-    async def goes_on() -> bool:
-        return await asyncio.to_thread(_done, part) > done
+    def at_work() -> list[Part]:  # not the one whose partitions nobody writes to
+        return [part for part in split.working if _done(part) > before[part.name]]
 
-    await soon(goes_on, f"{part.name} inserts")
+    found = await soon(lambda: asyncio.to_thread(at_work), "a processor inserts", every=0.01)
+    part = split.run.chance.choice(found)
     return await _beyond_session(split, part)
 
 

@@ -7,10 +7,12 @@ import asyncio
 import os
 import random
 import time
+from functools import partial
 
 import pytest
 
 from tests.chaos.decision_point import Point, decision_point
+from tests.tools.waiting import soon
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
@@ -33,10 +35,8 @@ async def live_and_die(point: Point, chance: random.Random) -> dict[str, int]:
             await asyncio.sleep(chance.uniform(0.2, 1.2))
             gateway_start, count = await point.kill()
             taken[gateway_start] = count
-            away = point.counts[503]
-            async with asyncio.timeout(20):
-                while point.counts[503] < away + 10:
-                    await asyncio.sleep(0.01)
+            enough = point.counts[503] + 10
+            await soon(partial(lambda least: point.counts[503] >= least, enough), "it is missed")
             point.ingest.status = 202
             await point.start()
         await asyncio.sleep(0.2)
