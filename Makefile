@@ -27,7 +27,7 @@ ENSURE_VENV = $(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || { \
 	$(PYTHON) -m venv --clear $(VENV); }
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint unit contract cluster packages images e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query bench-revoke generate envoy vendor lock clean
+.PHONY: help install up test lint unit contract cluster packages images e2e chaos-bounded chaos fuzz bench-authz bench-pipeline bench-query bench-revoke bench-reconcile generate envoy vendor lock clean
 
 help: ## list these commands, and how long each tier of tests may take (2 cores, warm)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ bench-query: $(VENV)/installed-test ## what the api's questions cost beside the 
 
 bench-revoke: $(VENV)/installed-test build/kubernetes/installed ## how soon a revocation counts on 1, 10, 100 sidecars (9 minutes)
 	$(BIN)/python -m tests.perf.revoke $(BENCH_ARGS)
+
+bench-reconcile: $(VENV)/installed-test build/kubernetes/installed ## what 1,000 servers and 100,000 grants cost the controller (8 minutes)
+	$(BIN)/python -m tests.perf.reconcile $(BENCH_ARGS)
 
 generate: $(VENV)/installed-test ## write protos/gen and k8s/crds anew from their sources
 	$(BIN)/python -m protos.generate

@@ -28,7 +28,7 @@ class KubeCluster:
         folder: made here; everything of the cluster lies in it.
 
     Attributes:
-        url: of the API server.
+        url: of the API server; etcd: of its store.
         kubeconfig: the admin's.
     """
 
@@ -38,7 +38,7 @@ class KubeCluster:
         self._folder = folder
         self._certificates = write_certificates(folder / "pki")
         self._port, etcd, self._peer = free_ports(3)
-        self._etcd = f"http://127.0.0.1:{etcd}"
+        self.etcd = f"http://127.0.0.1:{etcd}"
         self.url = f"https://127.0.0.1:{self._port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         files = self._certificates
@@ -178,8 +178,8 @@ class KubeCluster:
         return {
             "data-dir": self._folder / "etcd",
             "unsafe-no-fsync": "true",
-            "listen-client-urls": self._etcd,
-            "advertise-client-urls": self._etcd,
+            "listen-client-urls": self.etcd,
+            "advertise-client-urls": self.etcd,
             "listen-peer-urls": peer,
             "initial-advertise-peer-urls": peer,
             "initial-cluster": f"default={peer}",
@@ -189,7 +189,7 @@ class KubeCluster:
     def _api_flags(self) -> dict[str, Any]:
         files = self._certificates
         return {
-            "etcd-servers": self._etcd,
+            "etcd-servers": self.etcd,
             "bind-address": "127.0.0.1",
             "advertise-address": "127.0.0.1",
             "secure-port": self._port,

@@ -52,6 +52,12 @@ class Fleet:
                 raise TimeoutError(f"not all sidecars {effect} within {WAIT_SECONDS:.0f} s")
             return max(when for _, when in self._said)
 
+    @property
+    def effect(self) -> str:
+        """What all decide now; empty where they differ."""
+        found = {said for said, _ in self._said}
+        return found.pop() if len(found) == 1 else ""
+
     def usage(self) -> Usage:
         """Of all together."""
         return usage([each.pid for each in self._processes])
@@ -84,7 +90,7 @@ class Pods:
     def __init__(self, api: client.ApiClient, place: tuple[str, str], folder: Path) -> None:
         self._core, self._folder = client.CoreV1Api(api), folder
         self._namespace, self._server = place
-        meta = client.V1ObjectMeta(name="sidecar")
+        meta = client.V1ObjectMeta(name=self._server)
         self._core.create_namespaced_service_account(
             self._namespace, client.V1ServiceAccount(metadata=meta)
         )
@@ -92,7 +98,7 @@ class Pods:
 
     def options(self, address: str) -> StreamOptions:
         """Those of one more sidecar, in a pod of its own."""
-        name = f"sidecar-{self._count}"
+        name = f"{self._server}-{self._count}"
         self._count += 1
         folder = self._folder / name
         folder.mkdir()
@@ -112,13 +118,13 @@ class Pods:
         container = client.V1Container(name="c", image="none")
         pod = client.V1Pod(
             metadata=client.V1ObjectMeta(name=name, labels={"app": self._server}),
-            spec=client.V1PodSpec(service_account_name="sidecar", containers=[container]),
+            spec=client.V1PodSpec(service_account_name=self._server, containers=[container]),
         )
         self._core.create_namespaced_pod(self._namespace, pod)
         bound = client.V1BoundObjectReference(api_version="v1", kind="Pod", name=name)
         spec = client.V1TokenRequestSpec(audiences=[AUDIENCE], bound_object_ref=bound)
         made = self._core.create_namespaced_service_account_token(
-            "sidecar", self._namespace, client.AuthenticationV1TokenRequest(spec=spec)
+            self._server, self._namespace, client.AuthenticationV1TokenRequest(spec=spec)
         )
         assert made.status
         return str(made.status.token)

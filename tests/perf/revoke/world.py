@@ -21,7 +21,7 @@ from tests.unit.extauthz.core.objects import grant, server
 
 HOME: Final = "mcp-sentinel"
 NAMESPACE, SERVER = "default", "shop"
-GRANTS: Final = 100
+WAIT_SECONDS: Final = 600.0
 CALLS: Final = re.compile(r"^controller_api_server_calls_total\{.*\} (\S+)$", re.MULTILINE)
 
 
@@ -53,20 +53,33 @@ class Writer:
 
 
 class World:
-    """Attributes: cluster, pods: of the server; writer; account: the controller's kubeconfig."""
+    """A server with grants for `agent-0000` and so on.
 
-    def __init__(self, cluster: KubeCluster, folder: Path) -> None:
+    Attributes:
+        cluster: as its admin.
+        pods: of the server.
+        account: the controller's kubeconfig.
+        served: the custom resources.
+    """
+
+    def __init__(self, cluster: KubeCluster, folder: Path, grants: int) -> None:
         self.cluster, self._folder = cluster, folder
         install(cluster)
         self.account = cluster.kubeconfig_of(HOME, "mcp-sentinel-controller")
-        served = Served(cluster)
+        served = self.served = Served(cluster)
         served.create(server(SERVER, tools=[{"name": TOOL}]), NAMESPACE)
         place = {"name": SERVER, "namespace": NAMESPACE}
-        for number in range(GRANTS):
+        for number in range(grants):
             name = f"agent-{number:04}"
             served.create(grant(name, serverRef=place, subject={"agentID": name}), NAMESPACE)
-        self.pods = Pods(served.api, (NAMESPACE, SERVER), folder)
+        self.pods = self.pods_of(SERVER)
         self.writer = Writer(cluster.kubeconfig)
+
+    def pods_of(self, name: str) -> Pods:
+        """Those of a server."""
+        folder = self._folder / name
+        folder.mkdir()
+        return Pods(self.served.api, (NAMESPACE, name), folder)
 
     @contextmanager
     def controller(self, name: str, **settings: str) -> Iterator[ControllerProcess]:
@@ -75,15 +88,15 @@ class World:
         with running_controller(
             self.account, HOME, name, self._folder, **lease, **settings
         ) as process:
-            eventually(process.is_ready, "it knows the objects")
+            eventually(process.is_ready, "it knows the objects", WAIT_SECONDS)
             yield process
 
 
 @contextmanager
-def running_world(folder: Path) -> Iterator[World]:
+def running_world(folder: Path, grants: int = 100) -> Iterator[World]:
     """A cluster with a server and its grants; ended with the block."""
     with governed_cluster(folder / "cluster") as cluster:
-        yield World(cluster, folder)
+        yield World(cluster, folder, grants)
 
 
 def api_calls(process: ControllerProcess) -> float:
