@@ -3,6 +3,7 @@
 An annotation of the MCPServer remembers whose it was, and makes the controller look again.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kubernetes import client
@@ -17,6 +18,10 @@ from extauthz.core.governance import Key
 
 ADOPTED_FROM: Final = "sentinel.mcpruntime.org/policy-adopted-from"
 _SERVERS: Final = "mcpservers"
+PART_OF: Final = "app.kubernetes.io/part-of"
+DEFINITIONS: Final = tuple(
+    f"{plural}.mcpruntime.org" for plural in (_SERVERS, "mcpaccessgrants", "mcpagentsessions")
+)
 
 
 class KubernetesAdoption:
@@ -24,7 +29,18 @@ class KubernetesAdoption:
 
     def __init__(self, api: client.ApiClient, *, manager: str) -> None:
         self._core, self._manager = client.CoreV1Api(api), manager
+        self._definitions = client.ApiextensionsV1Api(api)
         self._objects = CustomObjects(api, manager=manager)
+
+    def foreign_definitions(self) -> Sequence[str]:
+        found = []
+        for name in DEFINITIONS:
+            with translated(f"CustomResourceDefinition `{name}`"):
+                meta = self._definitions.read_custom_resource_definition(name, **BOUNDED).metadata
+            assert meta is not None
+            if (meta.labels or {}).get(PART_OF) != OURS:
+                found.append(name)
+        return found
 
     def policy_map(self, server: ObjectRef) -> PolicyMap | None:
         owner = self._objects.get(_SERVERS, _key(server))["metadata"]

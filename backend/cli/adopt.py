@@ -17,7 +17,7 @@ from backend.cli.places import MANAGER, cluster_options
 from backend.ports.adoption import Adoption, PolicyMap
 from backend.rendering import Bindings, rendered
 from extauthz.core.decision import ObjectRef
-from extauthz.core.errors import Invalid, NotFound
+from extauthz.core.errors import Invalid, NotFound, Retryable
 from extauthz.core.findings import findings
 from extauthz.core.governance import Key
 from extauthz.core.model import Binding, MCPServer
@@ -33,6 +33,7 @@ SAYS: Final = {
 }
 WOULD: Final = {"adopted": "would be adopted", "released": "would be given back"}
 LEFT: Final = frozenset({"kept", "differs"})
+DEFINE: Final = "replace it with `kubectl apply -f k8s/crds`, which keeps its objects"
 NOTE: Final = "note: mcp-runtime's operator takes these back while it runs; end it first"
 
 
@@ -75,6 +76,7 @@ def adopt(
     file = str(kubeconfig) if kubeconfig else ""
     world = _World.of(file, context)
     adoption = wiring_adapters.new_adoption(file, context, MANAGER)
+    _tell_definitions(adoption)
     told = [
         _release(adoption, world, each, is_dry=is_dry)
         if release
@@ -162,6 +164,18 @@ def _release(adoption: Adoption, world: _World, server: ObjectRef, *, is_dry: bo
         return _Told(server, Verdict("kept", "it was nobody else's before"), ())
     adoption.release(server, found, rehearsed=is_dry)
     return _Told(server, Verdict("released", f"to {found.adopted_from}"), ())
+
+
+def _tell_definitions(adoption: Adoption) -> None:
+    """What a definition of mcp-runtime's does not have is dropped from objects, unsaid."""
+    try:
+        foreign = adoption.foreign_definitions()
+    except Retryable as error:
+        warn(f"note: whose the definitions of the custom resources are is not known: {error}")
+        return
+    for name in foreign:
+        why = "knows fewer fields, and refuses less"
+        warn(f"note: the definition {name} is not Sentinel's: it {why}; {DEFINE}")
 
 
 def _show(told: Sequence[_Told], *, is_dry: bool) -> None:

@@ -1,5 +1,6 @@
 """Policies that mcp-runtime's operator writes, and whose they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class PolicyMap:
 
 class Adoption(Protocol):
     """Hands these over. Blocking. Raises, everywhere: Retryable."""
+
+    def foreign_definitions(self) -> Sequence[str]:
+        """Names of definitions of the custom resources that are not Sentinel's."""
 
     def policy_map(self, server: ObjectRef) -> PolicyMap | None:
         """None where there is none. Raises: NotFound: no such MCPServer."""

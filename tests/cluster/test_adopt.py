@@ -10,7 +10,7 @@ import yaml
 
 from extauthz.core.revision import compatible_revision
 from tests.tools.controller_process import ControllerProcess, running_controller
-from tests.tools.kube_cluster import KubeCluster
+from tests.tools.kube_cluster import ROOT, KubeCluster
 from tests.tools.kube_objects import Served
 from tests.tools.waiting import eventually
 from tests.unit.backend.cli.conftest import run
@@ -235,6 +235,23 @@ def test_every_server_or_those_named(runtime: Runtime, served: Served, namespace
         assert why in refused.stderr
 
 
+def test_the_definitions_may_be_others(runtime: Runtime) -> None:
+    """They are told of; applied over, ours keep the objects."""
+    before = runtime.told("mcpg", "demo-grant")
+    definition = ("crd", "mcpaccessgrants.mcpruntime.org")
+    kubeconfig = ("--kubeconfig", str(runtime.cluster.kubeconfig))
+    assert "definition" not in run("adopt", runtime.server, *kubeconfig).stderr
+    runtime.cluster.kubectl("label", *definition, "app.kubernetes.io/part-of-")
+    try:
+        told = run("adopt", runtime.server, *kubeconfig)
+        assert f"definition {definition[1]} is not Sentinel's" in told.stderr
+        assert told.exit_code == 0
+    finally:
+        runtime.cluster.apply(ROOT / "k8s/crds")
+    assert "definition" not in run("adopt", runtime.server, *kubeconfig).stderr
+    assert runtime.told("mcpg", "demo-grant") == before
+
+
 def test_rights_are_asked_by_a_dry_run(
     cluster: KubeCluster, runtime: Runtime, namespace: str
 ) -> None:
@@ -248,3 +265,4 @@ def test_rights_are_asked_by_a_dry_run(
     refused = run("adopt", runtime.server, "--dry-run", "--kubeconfig", str(kubeconfig))
     assert refused.exit_code == 1
     assert 'cannot patch resource "configmaps"' in refused.stderr
+    assert "whose the definitions of the custom resources are is not known" in refused.stderr
