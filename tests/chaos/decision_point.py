@@ -106,10 +106,6 @@ class Point:
     process: asyncio.subprocess.Process | None = None
     _numbers: int = 0
 
-    @property
-    def spool(self) -> Path:
-        return self.envoy.folder / "spool"
-
     async def start(self) -> None:
         """Start the process; Envoy can ask when this returns."""
         with (self.envoy.folder / "point.log").open("ab") as log:
@@ -149,7 +145,7 @@ class Point:
         return self._taken()
 
     def _taken(self) -> tuple[str, int]:
-        reading = read_mark(self.spool / "mark")
+        reading = read_mark(self.envoy.folder / "spool/mark")
         assert reading
         return reading.gateway_start, reading.next_sequence - 1
 
@@ -160,12 +156,10 @@ class Point:
         """
 
         def untold() -> set[int]:
-            reading = read_mark(self.spool / "mark")
-            assert reading
             told = {payload["sequence"] for payload in self.ingest.once().values()}
             for gap in self.ingest.of("audit.gap"):
                 told.update(range(gap["first"], gap["last"] + 1))
-            return set(range(1, reading.next_sequence)) - told
+            return set(range(1, self._taken()[1] + 1)) - told
 
         await soon(lambda: not untold(), "all is told", every=0.05)
 

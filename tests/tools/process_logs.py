@@ -1,6 +1,6 @@
 """What the processes of a test said, for the report of its failure.
 
-Every `*.log` in pytest's folder of this run counts, and what else is named here.
+Every `*.log` in pytest's folder of this run counts, and in the folders that are named here.
 """
 
 from collections.abc import Iterator
@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Final
 
 MOST_BYTES: Final = 6_000  # of each log, the last ones
-_elsewhere: dict[Path, str] = {}  # what each held when it was removed
+_elsewhere: set[Path] = set()
+_removed: dict[Path, str] = {}
 
 
-def follow(log: Path) -> None:
-    """Count a log that lies elsewhere, too."""
-    _elsewhere[log] = ""
+def follow(folder: Path) -> None:
+    """Count the logs in a folder that lies elsewhere, too."""
+    _elsewhere.add(folder)
 
 
-def keep(log: Path) -> None:
-    """Remember what it holds, as it is about to be removed."""
-    _elsewhere[log] = _tail(log)
+def keep(folder: Path) -> None:
+    """Remember what the logs hold, as their folder is about to be removed."""
+    _elsewhere.discard(folder)
+    _removed.update((log, _tail(log)) for log in folder.glob("*.log"))
 
 
 def forget() -> None:
     """A test begins: what was removed before is not its own."""
-    for log in [each for each in _elsewhere if not each.exists()]:
-        del _elsewhere[log]
+    _removed.clear()
 
 
 def told(folder: Path, since: float) -> Iterator[tuple[str, str]]:
@@ -34,13 +35,13 @@ def told(folder: Path, since: float) -> Iterator[tuple[str, str]]:
         folder: where to look.
         since: seconds since the epoch.
     """
-    # Kafka's data are named by numbers alone.
-    inside = [each for each in folder.rglob("*.log") if not each.stem.isdigit()]
-    for log in sorted([*inside, *_elsewhere]):
-        if not log.exists():
-            text = _elsewhere.get(log, "")
-        else:
-            text = _tail(log) if log.stat().st_mtime >= since else ""
+    found = dict(_removed)
+    for each in (folder, *_elsewhere):
+        for log in each.rglob("*.log"):
+            # Kafka's data are named by numbers alone.
+            if not log.stem.isdigit() and log.stat().st_mtime >= since:
+                found[log] = _tail(log)
+    for log, text in sorted(found.items()):
         if text:
             yield str(log), text
 
