@@ -73,7 +73,8 @@ class Exposure:
         ]
         services = [each for each in known if isinstance(each, Service)]
         policies = [each for each in known if isinstance(each, NetworkPolicy)]
-        found = sorted(ways for pod in pods for ways in _ways(pod, services, policies))
+        unlike = {_traits(pod): pod for pod in pods}.values()  # replicas are alike
+        found = sorted(ways for pod in unlike for ways in _ways(pod, services, policies))
         if not found:
             return None
         _, reason, message = found[0]
@@ -95,21 +96,24 @@ def _ways(
         for each in policies
         if each.is_for_ingress and all(one.holds(pod.labels) for one in each.selector)
     ]
-    opened = {each.key.name: _beside(each.admits, pod) for each in holding}
-    if holding and not any(opened.values()):
+    for policy in holding:
+        if ports := _beside(policy.admits, pod):
+            why = f"NetworkPolicy `{policy.key.name}` admits port {ports[0]} beside the sidecar's"
+            yield 1, "NetworkPolicyAdmitsMore", f"{why}; {_MEND}"
+    if holding:
         return
     for service in services:
         chosen = service.selector and service.selector.items() <= pod.labels.items()
         if chosen and (ports := _beside(service.targets, pod)):
             why = f"Service `{service.key.name}` leads to port {ports[0]}, past the sidecar"
-            yield 1, "ServiceBypasses", f"{why}; set its targetPort to 8091, and {_MEND}"
-    for name, ports in opened.items():
-        if ports:
-            why = f"NetworkPolicy `{name}` admits port {ports[0]} beside the sidecar's"
-            yield 2, "NetworkPolicyAdmitsMore", f"{why}; {_MEND}"
-    if not holding:
-        why = "no NetworkPolicy is for its pods: who reaches one calls the server past its sidecar"
-        yield 3, "NoNetworkPolicy", f"{why}; {_MEND}"
+            yield 2, "ServiceBypasses", f"{why}; set its targetPort to 8091, and {_MEND}"
+    why = "no NetworkPolicy is for its pods: who reaches one calls the server past its sidecar"
+    yield 3, "NoNetworkPolicy", f"{why}; {_MEND}"
+
+
+def _traits(pod: Pod) -> object:
+    labels, ports = frozenset(pod.labels.items()), frozenset(pod.ports.items())
+    return labels, ports, pod.is_on_host, pod.own_port
 
 
 def _beside(ports: Iterable[Ports], pod: Pod) -> list[str]:
