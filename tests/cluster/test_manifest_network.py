@@ -155,6 +155,26 @@ def test_the_named_paths_are_open_and_no_others(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
+@pytest.mark.parametrize("side", ["ingress", "egress"])
+def test_each_side_alone_says_the_same(folder: str, side: str) -> None:
+    """Between parts of the stack: neither is open where the other happens to be closed."""
+    ours, stated = [each for each in pods(folder) if each.namespace == HOME], policies(folder)
+    named_paths = PATHS | (REPLICATION if folder.endswith("production") else set())
+    doors = {path[1:] for path in named_paths if path[0] == SOMEWHERE.name}
+    found = {
+        (start.name, end.name, port)
+        for start in ours
+        for end in ours
+        for port in end.ports
+        if is_open(stated, side, *((start, end) if side == "egress" else (end, start)), port)
+    }
+    names = {each.name for each in ours}
+    assert {path for path in found if path[1:] not in doors} == {
+        path for path in named_paths if path[0] in names
+    }
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
 def test_what_is_outside_is_asked_by_few(folder: str) -> None:
     """Names by all; the API server, and who signs people in, by those that must."""
     found = set(open_paths(folder))
