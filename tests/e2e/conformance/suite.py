@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 INSTALLED = HERE / "node_modules"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 300
 
 RUNS: Mapping[str, Sequence[str]] = {
     "2025-11-25": ("conformance-legacy", "--suite", "all"),
