@@ -1,9 +1,11 @@
 """Adoption at an API server: a label of the ConfigMap says whose it is.
 
-An annotation of the MCPServer remembers whose it was, and makes the controller look again.
+Annotations of the MCPServer remember whose it was, and since when it is ours; that they change
+makes the controller look again.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kubernetes import client
@@ -15,8 +17,10 @@ from backend.ports.control_plane import POLICY_MAP, POLICY_MEMBER
 from extauthz.core.decision import ObjectRef
 from extauthz.core.errors import NotFound
 from extauthz.core.governance import Key
+from extauthz.core.times import format_instant
 
 ADOPTED_FROM: Final = "sentinel.mcpruntime.org/policy-adopted-from"
+ADOPTED_AT: Final = "sentinel.mcpruntime.org/policy-adopted-at"
 _SERVERS: Final = "mcpservers"
 PART_OF: Final = "app.kubernetes.io/part-of"
 DEFINITIONS: Final = tuple(
@@ -25,10 +29,17 @@ DEFINITIONS: Final = tuple(
 
 
 class KubernetesAdoption:
-    """Args: manager: by whose name writes are kept (`metadata.managedFields`)."""
+    """The policies of a cluster.
 
-    def __init__(self, api: client.ApiClient, *, manager: str) -> None:
-        self._core, self._manager = client.CoreV1Api(api), manager
+    Args:
+        manager: by whose name writes are kept (`metadata.managedFields`).
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, api: client.ApiClient, *, manager: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._core, self._manager, self._clock = client.CoreV1Api(api), manager, clock
         self._definitions = client.ApiextensionsV1Api(api)
         self._objects = CustomObjects(api, manager=manager)
 
@@ -62,13 +73,22 @@ class KubernetesAdoption:
         )
 
     def adopt(self, server: ObjectRef, found: PolicyMap, *, rehearsed: bool) -> None:
-        self._hand_over(server, found, OURS, found.manager, rehearsed=rehearsed)
+        since = format_instant(self._clock())
+        notes = {ADOPTED_FROM: found.manager, ADOPTED_AT: since}
+        self._hand_over(server, found, OURS, notes, rehearsed=rehearsed)
 
     def release(self, server: ObjectRef, found: PolicyMap, *, rehearsed: bool) -> None:
-        self._hand_over(server, found, found.adopted_from, None, rehearsed=rehearsed)
+        notes = {ADOPTED_FROM: None, ADOPTED_AT: None}
+        self._hand_over(server, found, found.adopted_from, notes, rehearsed=rehearsed)
 
     def _hand_over(
-        self, server: ObjectRef, found: PolicyMap, to: str, before: str | None, *, rehearsed: bool
+        self,
+        server: ObjectRef,
+        found: PolicyMap,
+        to: str,
+        notes: Mapping[str, str | None],
+        *,
+        rehearsed: bool,
     ) -> None:
         """The ConfigMap first: the controller looks at it once the server has changed."""
         name = POLICY_MAP.format(server.name)
@@ -79,7 +99,7 @@ class KubernetesAdoption:
             self._core.patch_namespaced_config_map(
                 name, server.namespace, {"metadata": meta}, **options
             )
-        body = {"metadata": {"annotations": {ADOPTED_FROM: before}}}
+        body = {"metadata": {"annotations": dict(notes)}}
         self._objects.patch(_SERVERS, _key(server), body, rehearsed=rehearsed)
 
 

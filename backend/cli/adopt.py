@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from backend.cli.places import MANAGER, cluster_options
 from backend.ports.adoption import Adoption, PolicyMap
 from backend.rendering import Bindings, rendered
 from extauthz.core.decision import ObjectRef
-from extauthz.core.errors import Invalid, NotFound, Retryable
+from extauthz.core.errors import Conflict, Invalid, NotFound, Retryable
 from extauthz.core.findings import findings
 from extauthz.core.governance import Key
 from extauthz.core.model import Binding, MCPServer
@@ -77,12 +78,13 @@ def adopt(
     world = _World.of(file, context)
     adoption = wiring_adapters.new_adoption(file, context, MANAGER)
     _tell_definitions(adoption)
-    told = [
-        _release(adoption, world, each, is_dry=is_dry)
-        if release
-        else _adopt(adoption, world, each, accepts=accept_differences, is_dry=is_dry)
-        for each in world.chosen(servers)
-    ]
+    hand_over = _release if release else partial(_adopt, accepts=accept_differences)
+    told = []
+    for each in world.chosen(servers):
+        try:
+            told.append(hand_over(adoption, world, each, is_dry=is_dry))
+        except (Conflict, NotFound) as error:  # changed or deleted since it was read
+            told.append(_Told(each, Verdict("kept", str(error)), ()))
     moved = [each for each in told if each.verdict.state in WOULD]
     if not print_told(output, [each.plain for each in told], (each.server for each in moved)):
         _show(told, is_dry=is_dry)
@@ -133,11 +135,8 @@ class _World:
                     yield f"{name}: {each.field}: {each.problem}; {each.mend}"
 
     def verdict(self, adoption: Adoption, server: ObjectRef) -> tuple[PolicyMap | None, Verdict]:
-        """The ConfigMap, and what may be done about it."""
-        try:
-            found = adoption.policy_map(server)
-        except NotFound as error:  # deleted since it was listed
-            return None, Verdict("kept", str(error))
+        """The ConfigMap, and what may be done about it. Raises: NotFound."""
+        found = adoption.policy_map(server)
         now = datetime.fromtimestamp(self.now, UTC)
         return found, judge(found, rendered(self.servers[server], self.bindings, "", now))
 

@@ -122,6 +122,10 @@ class Runtime:
     def document(self) -> Any:
         return json.loads(self.stands()["data"]["policy.json"])
 
+    def is_taken_over(self) -> bool:
+        """The controller writes the policy, and says that nothing is in the way."""
+        return "content_digest" in self.document() and not self.is_in_conflict()
+
     def is_in_conflict(self) -> bool:
         conditions = self.told("mcps", "demo").get("status", {}).get("conditions", [])
         return "ConfigMapConflict" in {each["type"] for each in conditions}
@@ -155,8 +159,7 @@ def test_a_policy_is_taken_over(runtime: Runtime, controller: ControllerProcess)
     assert f"{runtime.server}: would be adopted\n" in runtime.adopt("--dry-run")
     assert runtime.stands() == before
     assert runtime.adopt() == f"{runtime.server}: adopted\n"
-    eventually(lambda: "content_digest" in runtime.document(), "the controller writes it")
-    eventually(lambda: not runtime.is_in_conflict(), "that is seen")
+    eventually(runtime.is_taken_over, "the controller writes it")
     adopted = runtime.stands()
     (owner,) = adopted["metadata"]["ownerReferences"]
     assert owner["uid"] == runtime.told("mcps", "demo")["metadata"]["uid"]
@@ -168,7 +171,7 @@ def test_a_policy_is_taken_over(runtime: Runtime, controller: ControllerProcess)
 def test_it_is_given_back(runtime: Runtime, controller: ControllerProcess, served: Served) -> None:
     """To whom it was taken from; then the controller leaves it alone, as before."""
     runtime.adopt()
-    eventually(lambda: "content_digest" in runtime.document(), "the controller writes it")
+    eventually(runtime.is_taken_over, "the controller writes it")
     assert runtime.adopt("--release", "--dry-run").endswith("would be given back: to mcp-runtime\n")
     assert runtime.adopt("--release") == f"{runtime.server}: given back: to mcp-runtime\n"
     labels = runtime.stands()["metadata"]["labels"]
@@ -184,13 +187,15 @@ def test_it_is_given_back(runtime: Runtime, controller: ControllerProcess, serve
 def test_an_operator_that_still_runs_has_it_back(
     runtime: Runtime, controller: ControllerProcess, served: Served
 ) -> None:
-    """Two never write by turns: the controller steps back, and says so."""
+    """Two never write by turns: the controller steps back until it is adopted anew."""
     runtime.adopt()
-    eventually(lambda: "content_digest" in runtime.document(), "the controller writes it")
+    eventually(runtime.is_taken_over, "the controller writes it")
     runtime.writes(operators(runtime.namespace))
     served.create(grant("more", serverRef={"name": "demo"}), runtime.namespace)
     eventually(runtime.is_in_conflict, "it says that the ConfigMap is another's")
     assert runtime.document() == operators(runtime.namespace)
+    assert "differs: grant" in runtime.adopt("--accept-differences")
+    eventually(runtime.is_taken_over, "the controller writes it again")
 
 
 def test_what_would_change_is_told(
