@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.tools.envoy_process import RunningEnvoy, running_sidecar
 from tests.tools.point_process import RunningPoint, running_point
@@ -75,6 +76,17 @@ def reason(envoy: RunningEnvoy) -> str:
     return "allowed" if answer.status == 201 else answer.json()["error"]["data"]["reason"]
 
 
+def told(running: RunningPoint) -> dict[str, Any]:
+    """What the decision point says of itself."""
+    status: dict[str, Any] = json.loads(running.ask("/config/status")[1])
+    return status
+
+
+def increments(running: RunningPoint) -> int:
+    """How many have come to run."""
+    return int(told(running)["stream"]["updates"]["increment"]["success"])
+
+
 def test_a_revocation_and_a_restart() -> None:
     """A call is allowed, a revocation denies the next one, and a decision point that starts again
     without a controller still denies it."""
@@ -91,17 +103,16 @@ def test_a_revocation_and_a_restart() -> None:
                 assert served.controller.sessions[0].token == "the-token"
                 served.publish(document(disabled=True))
                 eventually(lambda: reason(envoy) == "grant_disabled", "the revocation counts")
-                status = json.loads(running.ask("/config/status")[1])
-                assert (status["stream"]["connected"], status["faults"]) == (True, [])
-                assert status["stream"]["updates"]["increment"]["success"] == 1
+                eventually(lambda: increments(running) == 1, "the increment is counted")
+                assert (told(running)["stream"]["connected"], told(running)["faults"]) == (True, [])
                 assert "mcp_gateway_policy_stream_connected 1.0" in running.ask("/metrics")[1]
         finally:
             served.close()
         with point(envoy.folder, served.controller.port) as running:
             eventually(lambda: reason(envoy) == "grant_disabled", "the last policy counts")
             assert running.ask("/ready")[0] == 200
-            status = json.loads(running.ask("/config/status")[1])
-            assert "cannot be reached" in status["faults"][0]["text"]
+            faults = eventually(lambda: told(running)["faults"], "it is told that nobody answers")
+            assert "cannot be reached" in faults[0]["text"]
             for line in running.log.read_text().splitlines():
                 assert json.loads(line)
                 assert "the-token" not in line

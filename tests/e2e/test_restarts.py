@@ -72,7 +72,7 @@ def test_everything_restarts_amid_calls(up: Up) -> None:
     assert set(caller.ended) <= {"allowed", "refused"}, caller.ended
     now = {each["name"]: each["pid"] for each in up.status()["components"]}
     assert {name for name in now if now[name] != pids[name]} == {"envoy", "decision-point"}
-    assert up.status()["state"] == "healthy"
+    eventually(lambda: up.status()["state"] == "healthy", "all is healthy")
     calls = caller.ended["allowed"]
     eventually(lambda: len(up.calls("echo")) >= min(calls, 900), "every call in the trail")
     eventually(whole(up), "no hole that nobody explains")

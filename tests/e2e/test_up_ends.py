@@ -62,7 +62,7 @@ def test_a_running_server_is_governed(tmp_path: Path) -> None:
         up = Up(tmp_path / "state", "--upstream", url, "--access", str(DEMO_ACCESS))
         assert up.endpoints["mcp"].endswith("/mcp")
         assert up.reason("echo", "ops-agent") == "allowed"
-        assert up.status()["state"] == "healthy"
+        eventually(lambda: up.status()["state"] == "healthy", "all is healthy")
         assert up.stop() == 0
         assert up.is_gone()
         assert server.poll() is None
