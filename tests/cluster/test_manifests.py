@@ -138,6 +138,19 @@ def test_every_pod_is_admitted(installed: KubeCluster) -> None:
     eventually(lambda: made(installed) == wanted, f"these pods, and no others: {wanted}")
 
 
+def test_production_is_made(tmp_path: Path) -> None:
+    """All of it for real, by server-side apply."""
+    _, production = OVERLAYS
+    with running_cluster(tmp_path / "cluster") as cluster:
+        cluster.start_controllers()
+        applied(cluster, "--server-side", "--filename", str(K8S / "crds"))
+        lines = applied(cluster, "--server-side", "--kustomize", str(K8S / production))
+        assert all(line.endswith(" serverside-applied") for line in lines)
+        wanted = expected(production)
+        assert wanted["kafka"] == wanted["clickhouse-keeper"] == 3
+        eventually(lambda: made(cluster) == wanted, f"these pods, and no others: {wanted}")
+
+
 @pytest.mark.parametrize("folder", [*OVERLAYS, EXAMPLE])
 def test_pods_keep_to_restricted(installed: KubeCluster, folder: str) -> None:
     """Pods of the templates, the sidecar's too, in a namespace that enforces it."""
