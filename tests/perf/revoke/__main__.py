@@ -49,17 +49,24 @@ def main() -> int:
             for count in given.sidecars:
                 with _sidecars(world, controller, count) as fleet:
                     rows[f"{count} sidecars"] = _revoke(world, controller, fleet, given.revocations)
+                _tell(rows)
             address = f"127.0.0.1:{controller.port}"
             with calling([world.pods.options(address) for _ in range(ENVOYS)]) as fleet:
                 name = f"{ENVOYS} with Envoy and calls"
                 rows[name] = _revoke(world, controller, fleet, given.revocations)
+            _tell(rows)
+        failovers = measure_failover(world, given.failovers)
         if given.idle_seconds:
             idle = _idle(world, given.idle_seconds)
-        failovers = measure_failover(world, given.failovers)
     found = report.Found(report.facts(), rows, idle, failovers)
     report.write(given.out, found)
     report.show(found)
     return 0
+
+
+def _tell(rows: dict[str, Revocations]) -> None:
+    name, row = list(rows.items())[-1]
+    print(f"{name}: p50 {row.p50:.1f}, p99 {row.p99:.1f} ms", file=sys.stderr, flush=True)
 
 
 @contextmanager
