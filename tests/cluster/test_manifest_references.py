@@ -167,6 +167,19 @@ def test_selectors_match_their_own_pods(folder: str) -> None:
             assert services[workload.namespace, headless]["spec"]["clusterIP"] == "None"
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_container_is_bounded(folder: str) -> None:
+    """In memory, in what it may write, and in what its environment tells of other Services."""
+    for workload, container in parts(folder):
+        resources = container["resources"]
+        assert {"cpu", "memory"} <= set(resources["requests"]), workload.name
+        assert "memory" in resources["limits"], workload.name
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert workload.pod["enableServiceLinks"] is False
+        for volume in workload.pod.get("volumes", ()):
+            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), volume["name"]
+
+
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_accounts_are_there(folder: str) -> None:
     """Who has no account of its own gets no token for the API server."""
