@@ -28,6 +28,12 @@ PATHS: set[Path] = {
     ("mcp-sentinel-processor", "clickhouse", 8123),
     ("mcp-sentinel-api", "clickhouse", 8123),
     ("clickhouse-init", "clickhouse", 8123),
+    # How they are, for `sentinel status` and the dashboard.
+    ("mcp-sentinel-api", "mcp-sentinel-ingest", 9091),
+    ("mcp-sentinel-api", "mcp-sentinel-processor", 9102),
+    ("mcp-sentinel-api", "mcp-sentinel-api", 9090),
+    ("mcp-sentinel-api", "mcp-sentinel-ui", 9104),
+    ("mcp-sentinel-api", "mcp-sentinel-controller", 9096),
 }
 REPLICATION: set[Path] = {
     ("clickhouse", "clickhouse", 9000),
