@@ -97,11 +97,15 @@ envoy: $(VENV)/installed-test ## write envoy/sidecar.yaml and envoy/gateway.yaml
 	$(BIN)/python -m envoy_bootstrap sidecar > envoy/sidecar.yaml
 	$(BIN)/python -m envoy_bootstrap gateway > envoy/gateway.yaml
 
-vendor: $(VENDORED)/node_modules/installed ## copy the files of npm packages that the api serves, anew
+vendor: $(VENDORED)/node_modules/installed ## copy the files of npm packages that the api and the dashboard serve, anew
 	cd $(VENDORED)/node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css \
 		swagger-ui-bundle.js.LICENSE.txt $(CURDIR)/backend/api/assets
 	cd $(VENDORED)/node_modules/swagger-ui-dist && for file in LICENSE NOTICE; do \
 		cp $$file $(CURDIR)/backend/api/assets/swagger-ui.$$file || exit; done
+	cd $(VENDORED)/node_modules && cp htmx.org/dist/htmx.min.js uplot/dist/uPlot.iife.min.js \
+		uplot/dist/uPlot.min.css $(CURDIR)/ui/static/vendor
+	cd $(VENDORED)/node_modules && cp htmx.org/LICENSE $(CURDIR)/ui/static/vendor/htmx.LICENSE
+	cd $(VENDORED)/node_modules && cp uplot/LICENSE $(CURDIR)/ui/static/vendor/uPlot.LICENSE
 
 lock: $(BIN)/uv ## write the lock files anew from pyproject.toml
 	$(LOCK) --extra embedded --output-file requirements.lock

@@ -5,14 +5,20 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from flask import Flask, Response, json, jsonify, render_template, request
+from flask import Flask, Response, json, jsonify, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
+from ui import shown
 from ui.login import new_login
 from ui.login_oidc import new_login_oidc
 from ui.oidc import Provider
+from ui.pages.events import new_events
+from ui.pages.governance import new_governance
+from ui.pages.operations import new_operations
 from ui.pages.overview import new_overview
+from ui.pages.viewer import Refused, SignedOut
 from ui.proxy import new_proxy
 from ui.sessions import Sealer, Sessions
 from ui.settings import Settings
@@ -61,6 +67,13 @@ def create_app(settings: Settings, api: Api) -> Flask:
         app.register_blueprint(oidc)
     app.register_blueprint(new_proxy(api, csrf))
     app.register_blueprint(new_overview(api))
+    app.register_blueprint(new_events(api))
+    app.register_blueprint(
+        new_governance(api, settings.default_namespace, settings.default_policy_version)
+    )
+    app.register_blueprint(new_operations(api))
+    for each in (shown.time, shown.number, shown.milliseconds, shown.duration):
+        app.add_template_filter(each)
     _serve_health(app, api)
     _serve_config(app, settings)
     _handle_errors(app)
@@ -127,6 +140,15 @@ def _handle_errors(app: Flask) -> None:
     def no_csrf(error: CSRFError) -> tuple[str, int]:
         said = "this page is too old to be sent; go back, load it again, and send it then"
         return _page(HTTPStatus.BAD_REQUEST, said)
+
+    @app.errorhandler(SignedOut)
+    def signed_out(_: SignedOut) -> BaseResponse:
+        where = request.full_path.rstrip("?") if request.method == "GET" else "/"
+        return redirect(url_for("login.form", next=where))
+
+    @app.errorhandler(Refused)
+    def not_given(error: Refused) -> tuple[str, int]:
+        return _page(HTTPStatus(error.answer.status), str(error))
 
     @app.errorhandler(Unreachable)
     def away(error: Unreachable) -> tuple[str, int]:

@@ -22,10 +22,12 @@ class Answer:
 
     Args:
         body: parsed JSON; None where there is none.
+        version: of the object in it, for `If-Match`; empty for none.
     """
 
     status: int
     body: Any
+    version: str = ""
 
     @property
     def ok(self) -> bool:
@@ -69,16 +71,17 @@ class Api:
         *,
         params: Mapping[str, str] | None = None,
         json: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask for JSON. Raises: Unreachable."""
-        headers = {"Authorization": f"Bearer {credential}", "Accept": "application/json"}
-        response = self.forward(method, path, headers, params=params, json=json)
+        sent = {"Authorization": f"Bearer {credential}", "Accept": "application/json"}
+        response = self.forward(method, path, sent | dict(headers or {}), params=params, json=json)
         with response:
             try:
                 body = response.json()
             except requests.exceptions.JSONDecodeError:
                 body = None
-        return Answer(response.status_code, body)
+        return Answer(response.status_code, body, response.headers.get("ETag", ""))
 
     def forward(
         self, method: str, path: str, headers: Mapping[str, str], **more: Any

@@ -17,8 +17,8 @@ def test_a_key_signs_in_and_out(browser: Browser) -> None:
     answer = browser.sign_in(next="/?range=1h")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/?range=1h")
     page = browser.get("/").text
-    assert "admin" in page
-    assert "<dt>Servers</dt>" in page
+    assert "Sign out" in page
+    assert "Calls over time" in page
     assert browser.get("/auth/status").json()["principal"]["role"] == "admin"
     out = browser.post("/auth/logout", data={"csrf_token": browser.token("/")})
     assert (out.status_code, out.headers["Location"]) == (303, "/login")
@@ -148,4 +148,7 @@ def test_where_no_links_are_made(browser: Browser) -> None:
 def test_a_key_that_may_only_send_events(browser: Browser) -> None:
     """The api says what it may do: nothing here."""
     browser.sign_in(INGEST)
-    assert "problem" in browser.get("/").text
+    page = browser.get("/")
+    assert page.status_code == 403
+    assert "scope `read`" in page.text
+    assert "Sign out" in page.text
