@@ -6,12 +6,19 @@ from collections.abc import Generator
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.tools import process_logs
 
 # A shell that runs the tests in the background has them ignore SIGINT, and so would all they
 # start; that it ends what it should is tested, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same inputs every time, however slow the machine; `--hypothesis-profile default` tries others.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 BEGAN: Final = pytest.StashKey[float]()
 FOLDERS: Final = pytest.StashKey[pytest.TempPathFactory]()
