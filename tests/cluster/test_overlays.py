@@ -1,8 +1,11 @@
 """What the overlays promise: in production each part more than once, and told of the others."""
 
+import re
+
 import pytest
 import yaml
 
+from backend.adapters.clickhouse_cluster import SHARDED, SHARED
 from backend.settings import Settings
 from extauthz.core import config
 from tests.tools.kube_manifests import (
@@ -109,7 +112,8 @@ def test_clickhouse_knows_its_replicas() -> None:
         f"clickhouse-{n}.{service}" for n in range(clickhouse.replicas)
     ]
     assert shard["internal_replication"] is True
-    assert set(found["macros"]) == {"shard", "replica"}
+    known = {"database", "table"}  # to ClickHouse itself
+    assert set(found["macros"]) == set(re.findall(r"{(\w+)}", SHARDED + SHARED)) - known
     (told,) = ({each["name"] for each in one["env"]} for one in clickhouse.containers)
     assert (
         names_from_env(found) | names_from_env(data(PRODUCTION, "clickhouse", "users.yaml")) <= told
