@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.tools.kube_binaries import ROOT, binaries
 from tests.tools.kube_cluster import KubeCluster, running_cluster
+from tests.tools.kube_manifests import EXAMPLE, K8S, named, rendered_text, workloads
 
 DOCUMENT = (ROOT / "docs/kubernetes.md").read_text()
 SECTIONS = {"Installation": 4, "First steps": 11}  # with how many commands at least
@@ -74,3 +76,37 @@ def test_every_column_is_told() -> None:
     assert shown
     table = DOCUMENT.split("| column | says |")[1].split("\n\n")[0]
     assert shown - set(re.findall(r"`([A-Z]+)`", table)) <= {"AGE", "MODE"}
+
+
+def kustomization(first: str, folder: Path) -> str:
+    """What the one in the document that begins with that line makes, with a server to guard."""
+    (found,) = (
+        block
+        for block in re.findall(r"(?:^    .*\n)+", DOCUMENT, re.MULTILINE)
+        if block.startswith(f"    {first}")
+    )
+    k8s = os.path.relpath(K8S, folder)
+    text = "\n".join(line[4:] for line in found.splitlines())
+    (folder / "kustomization.yaml").write_text(text.replace("../mcp-sentinel/k8s", k8s))
+    (folder / "server.yaml").write_text((K8S / EXAMPLE / "13-mcp-example.yaml").read_text())
+    return rendered_text(folder)
+
+
+def test_own_settings_are_taken(tmp_path: Path) -> None:
+    """As the document has them: another name for an image, other values, all else as it was."""
+    objects = list(yaml.safe_load_all(kustomization("resources: [../mcp", tmp_path)))
+    config = named(objects, "ConfigMap")["mcp-sentinel", "mcp-sentinel-config"]["data"]
+    assert (config["MCP_CLUSTER_NAME"], config["OIDC_AUDIENCE"]) == ("europe", "sentinel")
+    assert config["ACCESS_URL"] == "kubernetes://"
+    images = {one["image"] for each in workloads(objects) for one in each.containers}
+    assert "example/mcp-sentinel-backend:0.1.0" in images
+    assert "mcp-sentinel-envoy:0.1.0" in images
+
+
+def test_own_servers_are_guarded(tmp_path: Path) -> None:
+    """By the kustomization that the document has, in a namespace of theirs."""
+    objects = list(yaml.safe_load_all(kustomization("resources: [server.yaml]", tmp_path)))
+    (server,) = workloads(objects)
+    assert server.namespace == "my-servers"
+    assert [each["name"] for each in server.containers] == ["decision-point", "envoy", "mcp-server"]
+    assert ("my-servers", "mcp-sentinel-sidecar") in named(objects, "NetworkPolicy")
