@@ -4,10 +4,12 @@ import re
 
 import pytest
 import yaml
+from kubernetes.utils.quantity import parse_quantity
 
 from backend.adapters.clickhouse_cluster import SHARDED, SHARED
 from backend.settings import Settings
 from extauthz.core import config
+from tests.tools.kube_binaries import ROOT
 from tests.tools.kube_manifests import (
     OVERLAYS,
     Raw,
@@ -151,3 +153,23 @@ def test_what_cannot_be_changed_is_the_same() -> None:
         one, many = (workload(folder, name).raw["spec"] for folder in OVERLAYS)
         for field in ("serviceName", "podManagementPolicy", "selector"):
             assert one.get(field) == many.get(field)
+
+
+def asked(folder: str) -> tuple[float, float]:
+    """Cores and GiB of memory that what goes on asks of the nodes."""
+    requests = [
+        (each.replicas, one["resources"]["requests"])
+        for each in running(folder)
+        for one in each.pod["containers"]
+    ]
+    cores = sum(count * parse_quantity(asks["cpu"]) for count, asks in requests)
+    memory = sum(count * parse_quantity(asks["memory"]) for count, asks in requests)
+    return round(float(cores), 2), round(float(memory) / (1 << 30), 2)
+
+
+def test_what_it_takes_is_told() -> None:
+    """In the document, as whoever chooses an overlay wants to know."""
+    document = (ROOT / "docs/kubernetes.md").read_text()
+    (told,) = (line for line in document.splitlines() if line.startswith("| all of it asks for"))
+    found = [float(number) for number in re.findall(r"([\d.]+) (?:cores|GiB)", told)]
+    assert found == [*asked(SINGLE), *asked(PRODUCTION)]
