@@ -1,20 +1,26 @@
 """The sidecar as its component puts it beside an MCP server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
+from backend.adapters.kubernetes_network import pod_of, read_network_object
 from backend.controller.callers import AUDIENCE
+from backend.controller.exposure import Exposure
 from backend.controller_settings import ControllerSettings
+from backend.ports.control_plane import Standing
+from backend.ports.network import NETWORK_KINDS
 from backend.settings import Settings as BackendSettings
 from extauthz.core import config
+from extauthz.core.governance import Key
 from extauthz.settings import Settings as PointSettings
 from tests.tools.kube_binaries import ROOT
 from tests.tools.kube_manifests import (
     EXAMPLE,
     OVERLAYS,
+    VARIANTS,
     Raw,
     Workload,
     environment,
@@ -158,3 +164,26 @@ def test_redirection_leads_to_the_sidecar(tmp_path: Path) -> None:
     ((_, policy),) = named(objects, "NetworkPolicy").items()
     (rule,) = policy["spec"]["ingress"]
     assert {each["port"] for each in rule["ports"]} == set(ports)
+
+
+def judged(objects: Sequence[Raw]) -> str:
+    """What the controller says of who gets past the sidecar: the reason; empty for nobody."""
+    (example,) = workloads(objects)
+    pod = pod_of({"metadata": example.raw["spec"]["template"]["metadata"], "spec": example.pod})
+    exposure = Exposure(lambda _: [pod], lambda _: None)
+    for kind in NETWORK_KINDS:
+        found = named(objects, kind).values()
+        exposure.listed(kind, [read_network_object(kind, each) for each in found], ())
+    condition = exposure.condition(
+        Standing(Key("MCPServer", example.namespace, example.labels["app"]), "uid", 1, None)
+    )
+    return condition.reason if condition else ""
+
+
+def test_nobody_gets_past_the_sidecar(tmp_path: Path) -> None:
+    """As the controller judges it, in every variant; and it does tell of what would be open."""
+    assert judged(rendered(EXAMPLE)) == ""
+    for variant in VARIANTS:
+        assert judged(variant_of(tmp_path / variant, variant)) == ""
+    without = [each for each in rendered(EXAMPLE) if each["kind"] != "NetworkPolicy"]
+    assert judged(without) == "NoNetworkPolicy"
