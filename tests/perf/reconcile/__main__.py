@@ -4,6 +4,7 @@ First spread over a thousand servers, then all of them of one.
 """
 
 import argparse
+import json
 import re
 import signal
 import sys
@@ -22,7 +23,7 @@ from tests.perf.reconcile.report import AllAnew, OneChange, Start
 from tests.perf.revoke.fleet import Fleet, running_fleet
 from tests.perf.revoke.report import facts, spread
 from tests.perf.revoke.sidecar import AGENT
-from tests.perf.revoke.world import SERVER, WAIT_SECONDS, World, running_world
+from tests.perf.revoke.world import NAMESPACE, SERVER, WAIT_SECONDS, World, running_world
 from tests.tools.controller_process import ControllerProcess
 from tests.tools.waiting import eventually
 
@@ -47,14 +48,16 @@ def main() -> int:
     many = {f"server-{number:04}": each for number in range(given.servers)}
     with _filled(given.out.parent, many) as world:
         first, again = _start(world), _start(world)
+        _tell("started twice")
     one = {OTHER: range(1), SERVER: range(1, given.grants)}
     with (
         _filled(given.out.parent, one) as world,
-        world.controller("one") as controller,
+        _controller(world) as controller,
         _sidecars(world, controller) as fleets,
     ):
-        _settled(controller)
+        _tell("sidecars follow")
         change = _change_one(world, controller, fleets[SERVER], given.changes)
+        _tell("one grant changed")
         anew = _change_all(world, fleets)
     found = report.Found(facts(), given.servers, given.grants, first, again, change, anew)
     report.write(given.out, found)
@@ -69,21 +72,42 @@ def _filled(folder: Path, grants: Mapping[str, range]) -> Iterator[World]:
         tempfile.TemporaryDirectory(prefix="reconcile-", dir=folder) as scratch,
         running_world(Path(scratch).resolve(), grants=1) as world,
     ):
-        with world.controller("one") as controller:  # writes the statuses that are copied
-            _settled(controller)
+        with _controller(world) as controller:  # writes the statuses that are copied
+            options = world.pods.options(f"127.0.0.1:{controller.port}")
+            with running_fleet([options]):
+                eventually(lambda: _is_enforced(world), "all is enforced")
         etcd = Etcd(world.cluster)
         server, grant = etcd.read("MCPServer", SERVER), etcd.read("MCPAccessGrant", AGENT)
         world.cluster.kill("kube-apiserver")
         for name, numbers in grants.items():
             etcd.write(copies(server, grant, name, numbers))
         world.cluster.start()
+        _tell("the objects are there")
         yield world
+
+
+@contextmanager
+def _controller(world: World) -> Iterator[ControllerProcess]:
+    """One that leads."""
+    with world.controller("one") as controller:
+        eventually(controller.leads, "it leads", WAIT_SECONDS)
+        yield controller
+
+
+def _is_enforced(world: World) -> bool:
+    place = {"name": AGENT, "namespace": NAMESPACE}
+    found = world.served.get({"kind": "MCPAccessGrant", "metadata": place})
+    return "Acknowledged" in json.dumps(found)
+
+
+def _tell(what: str) -> None:
+    print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
 
 
 def _start(world: World) -> Start:
     """Start one, until it has nothing more to do."""
     began = time.monotonic()
-    with world.controller("one") as controller:
+    with _controller(world) as controller:
         ready = time.monotonic() - began
         settled = _settled(controller) - began
         used = usage([controller.pid])
@@ -95,8 +119,7 @@ def _start(world: World) -> Start:
 
 
 def _settled(controller: ControllerProcess) -> float:
-    """Wait until it leads and asks for no more than the lease; when that began."""
-    eventually(controller.leads, "it leads", WAIT_SECONDS)
+    """Wait until it asks for no more than the lease; when that began."""
     since, last = time.monotonic(), -1.0
     while time.monotonic() - since < QUIET_SECONDS:
         time.sleep(0.2)
