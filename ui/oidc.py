@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 import requests
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
@@ -17,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 SECONDS: Final = 10.0
+MOST_BYTES: Final = 1 << 20  # of metadata and keys
 _SECRET_BYTES: Final = 32
 _LEEWAY_SECONDS: Final = 60
 # Signatures alone: no `none`, and nothing that a public key could be the secret of.
@@ -140,8 +142,12 @@ class Provider:
 
 
 def _json(url: str) -> Any:
+    """Raises: requests.RequestException, ValueError."""
     with requests.Session() as http:
         http.trust_env = False
-        response = http.get(url, timeout=SECONDS, allow_redirects=False)
+        response = http.get(url, timeout=SECONDS, allow_redirects=False, stream=True)
         response.raise_for_status()
-        return response.json()
+        body = response.raw.read(MOST_BYTES + 1, decode_content=True)
+    if len(body) > MOST_BYTES:
+        raise ValueError("too large")
+    return orjson.loads(body)

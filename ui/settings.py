@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from extauthz.core import config
 from extauthz.core.config import setting
@@ -9,6 +10,7 @@ from extauthz.core.errors import Invalid
 
 LEAST_KEY_CHARACTERS: Final = 32
 _HTTPS: Final = "https://"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def _session_keys(value: str) -> tuple[str, ...]:
@@ -23,6 +25,13 @@ def _origin(value: str) -> str:
     url = config.http_url(value).rstrip("/")
     if url.count("/") > 2:
         raise Invalid("", "has a path", "write it like https://sentinel.example.org")
+    return url
+
+
+def _issuer(value: str) -> str:
+    url = config.http_url(value)
+    if not url.startswith(_HTTPS) and urlsplit(url).hostname not in _LOOPBACK:
+        raise Invalid("", "is not https, and not on this machine", "use the https address")
     return url
 
 
@@ -91,6 +100,7 @@ class Settings:
     oidc_issuer: str = setting(
         "OIDC_ISSUER",
         default="",
+        read=_issuer,
         help="OpenID Connect provider that people sign in with; the api's OIDC_ISSUER.",
     )
     oidc_client_id: str = setting(

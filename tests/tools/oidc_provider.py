@@ -174,14 +174,21 @@ class Provider:
         ):
             app.add_url_rule(path, view_func=view)
         app.add_url_rule("/token", "token", server.create_token_response, methods=["POST"])
+        self._serve_more(app, server)
+
+    def _serve_more(self, app: Flask, server: AuthorizationServer) -> None:
+        """What a provider of another kind adds."""
 
     def _metadata(self) -> Response:
-        return jsonify(
-            issuer=self.issuer,
-            jwks_uri=f"{self.issuer}/jwks",
-            token_endpoint=f"{self.issuer}/token",
-            response_types_supported=["token"],
-        )
+        return jsonify(self._described())
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "jwks_uri": f"{self.issuer}/jwks",
+            "token_endpoint": f"{self.issuer}/token",
+            "response_types_supported": ["token"],
+        }
 
     def _jwks(self) -> Response:
         self.fetched += 1

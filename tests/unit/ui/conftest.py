@@ -54,14 +54,12 @@ class Browser:
         return self.post("/login", data=sent)
 
 
-@pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """A backend of its own, with one grant."""
-    folder: Path = tmp_path_factory.mktemp("api")
+def new_backend(folder: Path, **environ: str) -> Part:
+    """A backend with one grant, not started yet."""
     (folder / "access").mkdir()
     (folder / "access/access.yaml").write_text(ACCESS)
     port, ingest, metrics = free_ports(3)
-    environ = {
+    told = {
         "EVENT_LOG_URL": f"sqlite://{folder}/log.db",
         "STORE_URL": f"chdb://{folder}/store",
         "ACCESS_URL": f"dir://{folder}/access",
@@ -70,9 +68,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
         "API_PORT": str(port),
         "INGEST_PORT": str(ingest),
         "METRICS_PORT": str(metrics),
+        **environ,
     }
     argv, ready = ("-m", "backend", "--target", "all"), f"http://127.0.0.1:{port}/ready"
-    part = Part("backend", argv, environ, ready, folder, folder / "log")
+    return Part("backend", argv, told, ready, folder, folder / "log")
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
+    part = new_backend(tmp_path_factory.mktemp("api"))
     part.start()
     yield part
     part.kill()

@@ -32,6 +32,10 @@ def _run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
             {"OIDC_ISSUER": "https://x", "OIDC_CLIENT_ID": "y"},
             "UI_PUBLIC_URL: is not set, and OIDC_ISSUER is",
         ),
+        (
+            {"OIDC_ISSUER": "http://x"},
+            "OIDC_ISSUER: `http://x` is not https, and not on this machine",
+        ),
         ({"UI_LOGIN_TOKEN_FILE": "x"}, "API_KEY: is not set, and UI_LOGIN_TOKEN_FILE is"),
     ],
 )
