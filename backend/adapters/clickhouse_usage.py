@@ -1,13 +1,17 @@
 """Who used what: sums of a window, from projections by days where it has whole days."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from backend.adapters import clickhouse_usage_sql as sql
 from backend.adapters.clickhouse_filter import Conditions
 from backend.adapters.clickhouse_readers import Readers, Together
 from backend.adapters.clickhouse_rows import moment
+from backend.adapters.clickhouse_usage_sql import Question
+from backend.adapters.clickhouse_windows import DAY, HOUR, is_whole, parts_of
 from backend.queries import (
     ActorUsage,
     Bucket,
@@ -21,20 +25,20 @@ from backend.queries import (
     Usage,
     UsageTotals,
 )
-from extauthz.core.events import INTERNAL_TYPES
+from extauthz.core.events import INTERNAL_TYPES, EventType
 
-DAY_SECONDS: Final = 86_400
-HOUR_SECONDS: Final = 3_600
-SERVERS_LISTED: Final = 1_000  # at most, those of one name in several namespaces included
-CANDIDATES: Final = 200  # actors on servers that are looked at for tools, at first
-
+AT_ONCE: Final = 2  # questions: others need connections, too
+CANDIDATES: Final = 200  # actors that are looked at for tools, at first
+_INTERNAL: Final = sorted(event_type.value for event_type in INTERNAL_TYPES)
+# Of the gateways themselves; what is left tells how calls ended.
+_OWN: Final = sorted(set(_INTERNAL) - {EventType.RESPONSE.value})
+_OF_FEW: Final = ("human_id", "agent_id", "tool_name")
 _FIRST_STEP_MS: Final = 0.1  # as in the schema
 _STEP: Final = 1.1
-# Columns of what `ACTORS` answers.
-_SERVER_AT: Final = 3
-_EVENTS_AT: Final = 8
-_ACTOR_COLUMNS: Final = (("humans", 6), ("agents", 7))
-_NO_LATENCY: Final = Latency(0, 0.0, 0.0, 0.0)
+# Of what `ACTORS` and `TOOLS` answer.
+_NAMES: Final = ("humans", "agents")
+_CALLS_OF_ACTOR: Final = 2
+_CALLS_OF_TOOL: Final = 6
 _Rows = Sequence[Sequence[Any]]
 
 
@@ -42,157 +46,147 @@ class UsageQueries:
     """EventStore's question about usage: several of the store's, for one answer."""
 
     def __init__(self, readers: Readers) -> None:
-        self._readers = Together(readers)
+        self._readers = readers
 
     def usage(self, asked: EventFilter, limit: int) -> Usage:
-        found = _conditions(asked)
-        calls = Conditions([*found.parts], dict(found.given))
-        internal = sorted(event_type.value for event_type in INTERNAL_TYPES)
-        calls.add("event_type NOT IN {internal:Array(String)}", internal=internal)
-        most = max(limit, CANDIDATES)
-        groups = _Groups(self._rows(sql.ACTORS, calls, most=most))
-        latencies = self._latencies(asked, found, groups.servers[:limit])
-        step_seconds = DAY_SECONDS if _are_days(asked) else HOUR_SECONDS
+        asking = _Asking(self._readers, asked)
+        of_few = any(getattr(asked, name) for name in _OF_FEW)
+        step = DAY if is_whole(asked, DAY) else HOUR
+        with ThreadPoolExecutor(AT_ONCE - 1, "usage") as pool:  # most are too small for two cores
+            summary = pool.submit(
+                asking.rows, sql.SUMMARY_OF_FEW if of_few else sql.SUMMARY, most=limit
+            )
+            latencies = pool.submit(asking.rows, sql.LATENCIES, limit=limit)
+            sessions = pool.submit(asking.rows, sql.SESSIONS)
+            by_time = pool.submit(asking.rows, sql.series(step))
+            actors = asking.rows(sql.ACTORS, most=max(limit + 1, CANDIDATES))
+            named = [row for row in actors if row[0] or row[1]][:limit]
+            used = pool.submit(asking.rows, sql.USED, **_names(named)) if named else None
+            tools = _tools(asking, actors, limit)
+        total, *owners = summary.result()
+        ((unique_sessions,),) = sessions.result()
         return Usage(
-            totals=self._totals(groups, calls, latencies),
-            servers=[_server(row, latencies) for row in groups.servers[:limit]],
-            actors=self._actors(groups.actors[:limit], calls),
-            tools=self._tools(groups.on_servers, calls, limit, most),
-            teams=[_team(row) for row in groups.teams[:limit]],
-            latencies=_tool_latencies(latencies, limit),
-            decisions=[Count(*row) for row in self._rows(sql.DECISIONS, calls)],
-            series=self._series(calls, step_seconds),
-            step_seconds=step_seconds,
+            totals=_totals(total, unique_sessions),
+            servers=[_server(row) for row in owners if row[0]],
+            actors=_actors(named, used.result()) if used else [],
+            tools=[_tool(row) for row in tools],
+            teams=[_team(row) for row in owners if not row[0]],
+            latencies=[_tool_latency(row) for row in latencies.result()],
+            decisions=_decisions(by_time.result()),
+            series=_series(by_time.result()),
+            step_seconds=int(step.length.total_seconds()),
         )
 
-    def _rows(self, question: str, found: Conditions, **given: Any) -> _Rows:
-        return self._readers.rows(question.format(where=found.sql), found.given | given)
 
-    def _totals(self, groups: "_Groups", calls: Conditions, latencies: _Rows) -> UsageTotals:
-        ((sessions,),) = self._rows(sql.SESSIONS, calls)
-        *_, events, allowed, denied, _, servers, humans, agents = groups.total
-        return UsageTotals(
-            events=events,
-            allowed=allowed,
-            denied=denied,
-            unique_servers=servers,
-            unique_humans=humans,
-            unique_agents=agents,
-            unique_sessions=sessions,
-            latency=next((_latency(row) for row in latencies if not row[0]), _NO_LATENCY),
-        )
+class _Asking:
+    """The same window and filters for every question."""
 
-    def _actors(self, rows: _Rows, calls: Conditions) -> list[ActorUsage]:
-        given = {name: sorted({row[at] for row in rows}) for name, at in _ACTOR_COLUMNS}
-        counted = self._rows(sql.TOOLS_OF_ACTORS, calls, **given) if rows else []
-        tools = {(human, agent): count for human, agent, count in counted}
-        return [
-            ActorUsage(human, agent, n, servers, tools.get((human, agent), 0), denied, moment(seen))
-            for *_, human, agent, n, _, denied, seen, servers, _, _ in rows
-        ]
+    def __init__(self, readers: Readers, asked: EventFilter) -> None:
+        self._readers, self._asked = Together(readers), asked
+        self._found = Conditions()
+        self._found.texts(asked)
+        self._found.within(asked.within)
+        # What is not known takes part as a call's outcome does.
+        self._timed = "1" if asked.decision else sql.NOT_DENIED
 
-    def _tools(
-        self, on_servers: _Rows, calls: Conditions, limit: int, most: int
-    ) -> list[ToolUsage]:
-        """No tool of an actor on a server was called oftener than all of them together.
-
-        So those actors that made the most calls have the greatest ones, unless the least of
-        what was found is less than what others may have: then all are looked at.
-        """
-        given: dict[str, Any] = {"limit": limit}
-        if len(on_servers) == most:
-            columns = (*_ACTOR_COLUMNS, ("servers", _SERVER_AT))
-            among = {name: sorted({row[at] for row in on_servers}) for name, at in columns}
-            question = sql.TOOLS.format(where=calls.sql, among=sql.AMONG)
-            rows = self._readers.rows(question, calls.given | given | among)
-            if len(rows) == limit and rows[-1][5] > on_servers[-1][_EVENTS_AT]:
-                return [_tool(row) for row in rows]
-        question = sql.TOOLS.format(where=calls.sql, among="")
-        return [_tool(row) for row in self._readers.rows(question, calls.given | given)]
-
-    def _series(self, calls: Conditions, step_seconds: int) -> list[Bucket]:
-        step = "toDate" if step_seconds == DAY_SECONDS else "toStartOfHour"
-        question = sql.SERIES.format(where=calls.sql, step=step)
-        rows = self._readers.rows(question, calls.given)
-        return [Bucket(datetime.fromtimestamp(at, UTC), *counts) for at, *counts in rows]
-
-    def _latencies(self, asked: EventFilter, found: Conditions, servers: _Rows) -> _Rows:
-        known = Conditions([*found.parts], dict(found.given))
-        if not asked.decision:  # a call that was denied took no time at its server
-            known.add("decision != 'deny'")
-        names = sorted({row[_SERVER_AT] for row in servers})
-        return self._rows(sql.LATENCIES, known, servers=names, most=SERVERS_LISTED)
+    def rows(self, question: Question, **given: Any) -> _Rows:
+        parts, times = parts_of(self._asked, question.step)
+        filters = self._found.sql.replace("tool_name =", "declared_tool =")
+        asked = question.asked([f"{part} AND {filters}" for part in parts], timed=self._timed)
+        types = {"internal": _INTERNAL, "own": _OWN}
+        return self._readers.rows(asked, self._found.given | times | types | given)
 
 
-class _Groups:
-    """What `ACTORS` answers, by what it is grouped by."""
-
-    def __init__(self, rows: _Rows) -> None:
-        by: dict[tuple[bool, bool, bool], list[Sequence[Any]]] = {}
-        for row in rows:
-            by.setdefault((bool(row[0]), bool(row[1]), bool(row[2])), []).append(row)
-        (self.total,) = by[False, False, False]
-        self.servers = [row for row in by.get((True, True, False), []) if row[_SERVER_AT]]
-        self.teams = [row for row in by.get((False, True, False), []) if row[5]]
-        self.actors = [row for row in by.get((False, False, True), []) if row[6] or row[7]]
-        self.on_servers = by.get((True, True, True), [])
+def _names(actors: _Rows) -> dict[str, list[str]]:
+    return {name: sorted({row[at] for row in actors}) for at, name in enumerate(_NAMES)}
 
 
-def _conditions(asked: EventFilter) -> Conditions:
-    found = Conditions()
-    if _are_days(asked):
-        if asked.since:
-            found.add("toDate(event_time) >= toDate({since:String})", since=_day(asked.since))
-        if asked.until:
-            found.add("toDate(event_time) < toDate({until:String})", until=_day(asked.until))
-    else:
-        found.times(asked)
-    found.texts(asked)
-    found.within(asked.within)
-    found.parts = [part.replace("tool_name =", "declared_tool =") for part in found.parts]
-    return found
+def _tools(asking: _Asking, actors: _Rows, limit: int) -> _Rows:
+    """No tool was called oftener by an actor than all that this one called.
+
+    So those actors that made the most calls have the greatest ones, unless the least of
+    what was found is less than what others may have: then all are looked at.
+    """
+    if len(actors) >= CANDIDATES:
+        rows = asking.rows(sql.TOOLS_OF_SOME, limit=limit, **_names(actors))
+        if len(rows) == limit and rows[-1][_CALLS_OF_TOOL] > actors[-1][_CALLS_OF_ACTOR]:
+            return rows
+    return asking.rows(sql.TOOLS, limit=limit)
 
 
-def _are_days(asked: EventFilter) -> bool:
-    times = (asked.since, asked.until)
-    return all(at is None or at.astimezone(UTC).time() == time.min for at in times)
-
-
-def _day(at: datetime) -> str:
-    return at.astimezone(UTC).date().isoformat()
-
-
-def _server(row: Sequence[Any], latencies: _Rows) -> ServerUsage:
-    _, _, _, server, namespace, team_id, *_ = row
-    n, allowed, denied, seen, _, humans, agents = row[_EVENTS_AT:]
-    latency = next(
-        (_latency(at) for at in latencies if at[0] and not at[1] and at[2:4] == row[3:5]),
-        _NO_LATENCY,
+def _totals(total: Sequence[Any], sessions: int) -> UsageTotals:
+    _, _, _, _, _, events, allowed, denied, _, servers, humans, agents, *timed = total
+    return UsageTotals(
+        events=events,
+        allowed=allowed,
+        denied=denied,
+        unique_servers=servers,
+        unique_humans=humans,
+        unique_agents=agents,
+        unique_sessions=sessions,
+        latency=_latency(*timed),
     )
+
+
+def _server(row: Sequence[Any]) -> ServerUsage:
+    _, _, server, namespace, team, events, allowed, denied, seen, _, humans, agents, *timed = row
     return ServerUsage(
-        server, namespace, team_id, n, allowed, denied, humans, agents, moment(seen), latency
+        server=server,
+        namespace=namespace,
+        team_id=team,
+        events=events,
+        allowed=allowed,
+        denied=denied,
+        unique_humans=humans,
+        unique_agents=agents,
+        last_seen=moment(seen),
+        latency=_latency(*timed),
     )
 
 
 def _team(row: Sequence[Any]) -> TeamUsage:
-    n, allowed, denied, seen, servers, humans, agents = row[_EVENTS_AT:]
-    return TeamUsage(row[5], n, allowed, denied, servers, humans, agents, moment(seen))
+    _, _, _, _, team, events, allowed, denied, seen, servers, humans, agents, *_ = row
+    return TeamUsage(team, events, allowed, denied, servers, humans, agents, moment(seen))
+
+
+def _actors(rows: _Rows, used: _Rows) -> list[ActorUsage]:
+    counts = {(human, agent): (servers, tools) for human, agent, servers, tools in used}
+    return [
+        ActorUsage(human, agent, events, *counts[human, agent], denied, moment(seen))
+        for human, agent, events, denied, seen in rows
+    ]
 
 
 def _tool(row: Sequence[Any]) -> ToolUsage:
-    server, tool, human, team, agent, n, _, denied, seen, namespace = row
-    return ToolUsage(server, tool, human, team, agent, n, denied, moment(seen), namespace)
+    server, tool, human, team, agent, namespace, events, denied, seen = row
+    return ToolUsage(server, tool, human, team, agent, events, denied, moment(seen), namespace)
 
 
-def _tool_latencies(rows: _Rows, limit: int) -> list[ToolLatency]:
-    found = [ToolLatency(row[2], row[3], row[4], _latency(row)) for row in rows if row[1]]
-    return found[:limit]
+def _tool_latency(row: Sequence[Any]) -> ToolLatency:
+    server, namespace, tool, *timed = row
+    return ToolLatency(server, namespace, tool, _latency(*timed))
 
 
-def _latency(row: Sequence[Any]) -> Latency:
+def _latency(completions: int, steps: Sequence[int]) -> Latency:
     """The middle of each step."""
-    *_, completions, steps = row
     if not completions:
-        return _NO_LATENCY
+        return Latency(0, 0.0, 0.0, 0.0)
     values = (round(_FIRST_STEP_MS * _STEP ** (step - 0.5), 3) for step in steps)
     return Latency(completions, *values)
+
+
+def _decisions(by_time: _Rows) -> list[Count]:
+    events: Counter[str] = Counter()
+    for _, decision, counted in by_time:
+        events[decision] += counted
+    return [Count(*each) for each in sorted(events.items(), key=lambda it: (-it[1], it[0]))]
+
+
+def _series(by_time: _Rows) -> list[Bucket]:
+    steps: dict[int, Counter[str]] = defaultdict(Counter)
+    for begin, decision, counted in by_time:
+        steps[begin][decision] += counted
+    return [
+        Bucket(datetime.fromtimestamp(begin, UTC), of.total(), of["allow"], of["deny"])
+        for begin, of in sorted(steps.items())
+    ]

@@ -233,9 +233,11 @@ class EventStore(Protocol):
     def usage(self, asked: EventFilter, limit: int) -> Usage:
         """Who used what.
 
-        Fast where `since` is a midnight in UTC, `until` is None, and of the texts none but
-        `namespace`, `team_id`, `server`, `decision` and `tool_name` are asked for; others
-        read each event of the window. `tool_name` means declared tools.
+        Whole days (UTC) are fast, however many events there are, where of the texts none but
+        `namespace`, `team_id`, `server`, `decision`, `tool_name`, `human_id` and `agent_id` are
+        asked for; for others, and for what is left of the window at its ends, each event is
+        read. `tool_name` means declared tools. Different humans, agents and sessions are counted
+        exactly up to 65,536.
 
         Args:
             limit: length of the lists of servers, actors, tools, teams and latencies.

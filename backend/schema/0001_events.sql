@@ -81,34 +81,59 @@ CREATE TABLE IF NOT EXISTS events
         GROUP BY gateway_start, producer, server, namespace, sequence > 0,
             toStartOfTenMinutes(event_time)
     ),
-    PROJECTION decisions_by_minute
-    (
-        SELECT toStartOfMinute(event_time), server, namespace, event_type, decision, count()
-        GROUP BY toStartOfMinute(event_time), server, namespace, event_type, decision
-    ),
-    -- What the api's statistics ask, by whole days. The more columns, the more rows: each
-    -- question reads the smallest that has its own. All sum up the same four.
+    -- What the api's statistics ask, by whole days: they grow with what is told apart, not with
+    -- events. Each question reads the smallest that has its columns; rows stand in the order of
+    -- the keys, so that what is asked for stands together.
     PROJECTION events_by_day
     (
         SELECT toDate(event_time), server, namespace, team_id, source, event_type, decision,
-            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
+            count(), max(event_time), uniqStateIf(human_id, human_id != ''),
+            uniqStateIf(agent_id, agent_id != ''), uniqStateIf(session_id, notEmpty(session_id)),
+            countIf(latency_step > 0),
+            quantilesExactWeightedState(0.5, 0.95, 0.99)(latency_step, latency_step > 0)
         GROUP BY toDate(event_time), server, namespace, team_id, source, event_type, decision
+    ),
+    PROJECTION events_by_hour
+    (
+        SELECT toStartOfHour(event_time), server, namespace, team_id, event_type, decision,
+            count()
+        GROUP BY toStartOfHour(event_time), server, namespace, team_id, event_type, decision
+    ),
+    PROJECTION sessions_by_day
+    (
+        SELECT toDate(event_time), event_type, namespace, team_id,
+            uniqStateIf(session_id, notEmpty(session_id))
+        GROUP BY toDate(event_time), event_type, namespace, team_id
     ),
     PROJECTION actors_by_day
     (
-        SELECT toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
-            event_type,
-            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
-        GROUP BY toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
-            event_type
+        SELECT toDate(event_time), event_type, human_id, agent_id,
+            count(), countIf(decision = 'deny'), max(event_time)
+        GROUP BY toDate(event_time), event_type, human_id, agent_id
+    ),
+    PROJECTION actors_of_servers_by_day
+    (
+        SELECT toDate(event_time), event_type, server, namespace, team_id, decision, human_id,
+            agent_id, count(), countIf(decision = 'deny'), max(event_time)
+        GROUP BY toDate(event_time), event_type, server, namespace, team_id, decision, human_id,
+            agent_id
     ),
     PROJECTION tools_by_day
     (
-        SELECT toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
-            event_type, declared_tool, decision,
-            count(), countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
-        GROUP BY toDate(event_time), human_id, agent_id, session_id, server, namespace, team_id,
-            event_type, declared_tool, decision
+        SELECT toDate(event_time), human_id, agent_id, server, namespace, team_id,
+            declared_tool, event_type, decision,
+            count(), countIf(decision = 'deny'), max(event_time),
+            uniqStateIf(session_id, notEmpty(session_id)), countIf(latency_step > 0),
+            quantilesExactWeightedState(0.5, 0.95, 0.99)(latency_step, latency_step > 0)
+        GROUP BY toDate(event_time), human_id, agent_id, server, namespace, team_id,
+            declared_tool, event_type, decision
+    ),
+    PROJECTION latencies_by_day
+    (
+        SELECT toDate(event_time), server, namespace, team_id, declared_tool, decision,
+            countIf(latency_step > 0),
+            quantilesExactWeightedState(0.5, 0.95, 0.99)(latency_step, latency_step > 0)
+        GROUP BY toDate(event_time), server, namespace, team_id, declared_tool, decision
     ),
     -- What no call used is asked of it. A tool counts where a grant speaks of it: strangers
     -- may make up names.
@@ -118,13 +143,6 @@ CREATE TABLE IF NOT EXISTS events
             event_type, countIf(decision = 'allow'), countIf(decision = 'deny'), max(event_time)
         GROUP BY toDate(event_time), matched_grant, if(matched_grant = '', '', tool_name),
             event_type
-    ),
-    PROJECTION latencies_by_day
-    (
-        SELECT toDate(event_time), server, namespace, team_id, declared_tool, decision,
-            latency_step, count()
-        GROUP BY toDate(event_time), server, namespace, team_id, declared_tool, decision,
-            latency_step
     )
 )
 ENGINE = MergeTree

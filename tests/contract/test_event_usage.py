@@ -26,6 +26,13 @@ from tests.contract.stored_events import DAY, NOON, event
 
 MIDNIGHT = NOON.replace(hour=0)
 EVER = EventFilter()
+# Whole days, an end of one, two ends with a day between them, and nothing whole.
+WINDOWS = (
+    (MIDNIGHT - DAY, None),
+    (NOON, None),
+    (NOON - DAY + timedelta(milliseconds=2), NOON + DAY + timedelta(milliseconds=2)),
+    (NOON + timedelta(milliseconds=1), NOON + timedelta(hours=1)),
+)
 NONE = Latency(0, 0.0, 0.0, 0.0)
 
 
@@ -36,16 +43,16 @@ NONE = Latency(0, 0.0, 0.0, 0.0)
 )
 @given(
     events=st.lists(stored(), min_size=5, max_size=40),
-    questions=st.lists(filters(), min_size=2, max_size=3),
+    questions=st.lists(filters(), min_size=len(WINDOWS), max_size=len(WINDOWS)),
 )
 def test_usage_is_what_the_events_make(
     store: EventStore, events: list[StoredEvent], questions: list[EventFilter]
 ) -> None:
-    """By whole days, from sums, and by any other time, from the events: the same figures."""
+    """Whole days from sums, and what is left at both ends from the events: the same figures."""
     mark, rows = marked(events)
     store.insert(rows)
-    for since, question in zip((MIDNIGHT - DAY, NOON, MIDNIGHT), questions, strict=False):
-        asked = replace(question, cluster=mark, event_type="", since=since, until=None)
+    for (since, until), question in zip(WINDOWS, questions, strict=False):
+        asked = replace(question, cluster=mark, event_type="", since=since, until=until)
         tool = asked.tool_name
         found = matching(rows, replace(asked, tool_name=""))
         calls = [e for e in found if is_call(e) and tool in ("", e.declared_tool)]

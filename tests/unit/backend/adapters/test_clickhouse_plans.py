@@ -49,6 +49,7 @@ def readers(tmp_path: Path) -> Iterator[Readers]:
                     event_time=MIDNIGHT + day * DAY + timedelta(seconds=n),
                     server=f"s{n % 3}",
                     human_id=f"h{n % 5}",
+                    agent_id=f"a{n % 2}",
                     declared_tool="t",
                     request_id=f"r{n}",
                     trace_id=f"t{n}",
@@ -75,8 +76,10 @@ def test_counts_and_the_summary_read_days(readers: Readers) -> None:
 def test_usage_reads_days(readers: Readers) -> None:
     """With each of its filters, and without one, in whole days."""
     queries = UsageQueries(readers)
-    for texts in ({}, {"decision": "allow"}, {"tool_name": "t"}, {"server": "s1"}, {"team_id": ""}):
+    filters = {"decision": "allow", "tool_name": "t", "server": "s1", "human_id": "h1"}
+    for texts in ({}, *({name: text} for name, text in filters.items()), filters):
         assert queries.usage(EventFilter(since=MIDNIGHT, **texts), 10).totals.events
+    assert queries.usage(EventFilter(since=MIDNIGHT, agent_id="a1"), 10).totals.events
     assert queries.usage(EventFilter(since=MIDNIGHT, within=frozenset({""})), 10).totals.events
 
 
