@@ -14,6 +14,13 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 _LOADED = "loaded.json"
+# Blocks, so that little is left to merge; some gigabytes of memory.
+_LARGE = {
+    "max_threads": "2",
+    "max_insert_block_size": "1200000",
+    "min_insert_block_size_rows": "1200000",
+    "min_insert_block_size_bytes": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,12 @@ class Dataset:
 
 
 def until_today(events: int, days: int) -> Dataset:
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return Dataset(events, days, midnight + timedelta(days=1))
+    return Dataset(events, days, today())
+
+
+def today() -> datetime:
+    """The midnight that it began with."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @dataclass(slots=True)
@@ -84,9 +95,7 @@ def load(client: Client, data: Dataset, day: int) -> None:
     last = data.events * (day + 1) // data.days
     partition = f"PARTITION '{(data.begin + timedelta(days=day)).date()}'"
     client.command(f"ALTER TABLE events DROP {partition}")
-    client.command(
-        _INSERT, parameters=_parameters(data, day, first, last), settings={"max_threads": "2"}
-    )
+    client.command(_INSERT, parameters=_parameters(data, day, first, last), settings=_LARGE)
     client.command(f"OPTIMIZE TABLE events {partition} FINAL")
 
 

@@ -13,7 +13,7 @@ from backend.api.cursors import written
 from backend.ports.event_store import StoredEvent
 from backend.queries import CountedBy, Cursor, EventFilter
 from extauthz.core.times import format_instant
-from tests.perf.query.dataset import Dataset
+from tests.perf.query.dataset import Dataset, today
 
 LIMIT = 100
 SAMPLES = 200
@@ -51,11 +51,6 @@ class Sample:
     @property
     def event(self) -> StoredEvent:
         return self.dice.choice(self.events)
-
-    @property
-    def midnight(self) -> datetime:
-        """Where a window of days begins."""
-        return self.data.end - timedelta(days=WINDOW_DAYS)
 
 
 def sample(readers: Readers, data: Dataset, dice: random.Random) -> Sample:
@@ -111,15 +106,18 @@ def _between(sample: Sample) -> Asked:
 
 
 def _window(sample: Sample) -> Asked:
-    """To the second: no aggregate answers it."""
-    del sample
+    """The last six hours, to the second: nothing of it is a whole day."""
+    since = sample.data.end - timedelta(hours=6)
+    seconds = int((datetime.now(UTC) - since).total_seconds())
+    return _used(EventFilter(since=since), window=f"{seconds}s")
 
+
+def _used(asked: EventFilter, **words: str) -> Asked:
     def ask(readers: Readers) -> object:
-        asked = EventFilter(since=datetime.now(UTC) - timedelta(hours=6))
         used = UsageQueries(readers).usage(asked, 10)
-        return used, EventQueries(readers).page(asked, 10)
+        return used, EventQueries(readers).page(asked, 10)  # as the api asks both
 
-    return Asked("/api/analytics/usage?window=6h", ask)
+    return Asked(f"/api/analytics/usage?{urlencode(words)}", ask)
 
 
 def _event(sample: Sample) -> Asked:
@@ -136,18 +134,14 @@ def _summary(path: str) -> Question:
 
 
 def _usage(days: int, *names: str) -> Question:
+    """The last days that were loaded."""
+
     def question(sample: Sample) -> Asked:
-        event = sample.event
-        texts = {name: getattr(event, name) for name in names}
-        since = sample.data.end - timedelta(days=days)
-        words = urlencode({"window_days": str(days), **texts})
-
-        def ask(readers: Readers) -> object:
-            asked = EventFilter(since=since, **texts)
-            used = UsageQueries(readers).usage(asked, 10)
-            return used, EventQueries(readers).page(asked, 10)  # as the api asks both
-
-        return Asked(f"/api/analytics/usage?{words}", ask)
+        event, end = sample.event, sample.data.end
+        texts = {name: text for name in names if (text := getattr(event, name))}
+        back = days + (today() - end).days
+        asked = EventFilter(since=end - timedelta(days=days), **texts)
+        return _used(asked, window_days=str(back), **texts)
 
     return question
 
@@ -186,6 +180,8 @@ QUESTIONS: dict[str, Question] = {
     "usage of a server": _usage(30, "server"),
     "usage of a team": _usage(30, "team_id"),
     "usage of a namespace": _usage(30, "namespace"),
+    "usage of a human": _usage(30, "human_id"),
+    "usage of a tool": _usage(30, "tool_name"),
 }
 
 
