@@ -26,4 +26,4 @@ def test_what_is_owned_goes_with_its_owner(tmp_path: Path) -> None:
         cluster.kubectl("delete", "mcps", "srv", "--namespace", "ns")
         words = ("get", "mcpg", "--namespace", "ns", "--output", "name")
         eventually(lambda: not cluster.kubectl(*words).stdout, "the grant is collected")
-        assert cluster.kubectl("delete", "namespace", "ns", "--timeout=60s").returncode == 0
+        assert cluster.kubectl("delete", "namespace", "ns", "--timeout=90s").returncode == 0

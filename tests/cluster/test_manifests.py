@@ -51,7 +51,7 @@ def installed(newcomer: KubeCluster) -> KubeCluster:
     lines = applied(newcomer, "--kustomize", str(K8S))
     assert all(line.endswith(" created") for line in lines)
     waited = newcomer.kubectl(
-        "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"
+        "wait", "--for=condition=Established", "--timeout=90s", "crd", "--all"
     )
     assert waited.returncode == 0, waited.stderr
     eventually(

@@ -13,10 +13,10 @@ from typing import Any, Final
 from tests.tools.kube_binaries import ROOT, binaries
 from tests.tools.kube_certificates import write_accounts_key, write_certificates
 from tests.tools.ports import free_port, free_ports
-from tests.tools.waiting import eventually
+from tests.tools.waiting import SECONDS, eventually
 
 STOP_SECONDS: Final = 20.0
-KUBECTL_SECONDS: Final = 60.0
+KUBECTL_SECONDS: Final = 2 * SECONDS
 # There are neither nodes nor a cloud; what these would do is only cost.
 UNUSED_CONTROLLERS: Final = ("nodeipam", "nodelifecycle", "service", "route", "attachdetach")
 
@@ -121,7 +121,7 @@ class KubeCluster:
         named = [word for file in files for word in ("--filename", str(file))]
         done = self.kubectl("apply", *named)
         assert done.returncode == 0, done.stderr
-        done = self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+        done = self.kubectl("wait", "--for=condition=Established", "--timeout=90s", "crd", "--all")
         assert done.returncode == 0, done.stderr
         # Discovery comes a moment later.
         eventually(
