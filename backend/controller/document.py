@@ -1,9 +1,8 @@
 """One server's document with its latest changes, and what leads from an older revision to it."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -15,7 +14,6 @@ from extauthz.core.revision import SortedDigests, compatible_revision, head_dige
 
 MOST_REMEMBERED: Final = 20_000  # changed objects, for sidecars that come back
 _ONE_BY_ONE: Final = 1_000  # changes; of more, all digests are sorted anew
-_NOTHING: Final = Part(b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +132,38 @@ class LiveDocument:
         """Those that really changed."""
         changed = [key for key, new in delta.put.items() if self._digest(key) != new.digest]
         gone = [key for key in delta.gone if key in self._parts[key.kind]]
-        one_by_one = len(changed) + len(gone) <= _ONE_BY_ONE
-        for key in (*changed, *gone):
-            old, new = self._parts[key.kind].pop(key, _NOTHING), delta.put.get(key, _NOTHING)
-            self.size += len(new.body) - len(old.body)
-            if new.digest:
-                self._parts[key.kind][key] = new
-            if one_by_one and old.digest:
-                self._sorted.remove(old.digest)
-            if one_by_one and new.digest:
-                self._sorted.add(new.digest)
-        if not one_by_one:
-            everything = chain.from_iterable(each.values() for each in self._parts.values())
-            self._sorted = SortedDigests(part.digest for part in everything)
+        if len(changed) + len(gone) <= _ONE_BY_ONE:
+            self._change_each(delta.put, (*changed, *gone))
+        else:
+            self._change_many(delta.put, changed, gone)
         return (*changed, *gone)
 
+    def _change_each(self, put: Mapping[Key, Part], keys: Iterable[Key]) -> None:
+        for key in keys:
+            old, new = self._parts[key.kind].pop(key, None), put.get(key)
+            if old:
+                self.size -= len(old.body)
+                self._sorted.remove(old.digest)
+            if new:
+                self._parts[key.kind][key] = new
+                self.size += len(new.body)
+                self._sorted.add(new.digest)
+
+    def _change_many(
+        self, put: Mapping[Key, Part], changed: Iterable[Key], gone: Iterable[Key]
+    ) -> None:
+        """In one go: nothing else goes on meanwhile."""
+        for key in changed:
+            self._parts[key.kind][key] = put[key]
+        for key in gone:
+            del self._parts[key.kind][key]
+        parts = [part for kind in KINDS for part in self._parts[kind].values()]
+        self._sorted = SortedDigests([part.digest for part in parts])
+        self.size = len(self._head) + sum([len(part.body) for part in parts])
+
     def _digest(self, key: Key) -> bytes:
-        return self._parts[key.kind].get(key, _NOTHING).digest
+        part = self._parts[key.kind].get(key)
+        return part.digest if part else b""
 
     def _remember(self, step: _Step) -> None:
         self._left[step.before] = self._first + len(self._steps)

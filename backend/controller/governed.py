@@ -137,8 +137,8 @@ class Governed:
     def take(self, server: MCPServer, put: Iterable[Key], faults: Mapping[Key, Invalid]) -> None:
         """A server is as it is now, and so is what was rendered for it."""
         self.servers[ObjectRef(server.namespace, server.name)] = server
-        for key in put:
-            self.faults.pop(key, None)
+        for key in [each for each in put if each in self.faults] if self.faults else ():
+            del self.faults[key]
         self.faults.update(faults)
 
     def _delta(self, server: MCPServer, head: Rendered | None, keys: set[Key]) -> Delta:

@@ -50,4 +50,5 @@ class Rendering:
         """Let it be so, once all is rendered."""
         head = self._governed.head_of(self._server, self._generated_at)
         self._governed.take(self._server, self._put.keys(), self._faults)
-        return Delta(self.ref, head, self._put, frozenset(self.keys.keys() - self._put.keys()))
+        gone = frozenset(key for key in self.keys if key not in self._put)
+        return Delta(self.ref, head, self._put, gone)
