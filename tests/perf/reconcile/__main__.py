@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from extauthz.core.governance import KINDS
 from tests.perf.pipeline.processes import usage
 from tests.perf.reconcile import report
 from tests.perf.reconcile.objects import Etcd, copies
@@ -23,7 +24,7 @@ from tests.perf.reconcile.report import AllAnew, OneChange, Start
 from tests.perf.revoke.fleet import Fleet, running_fleet
 from tests.perf.revoke.report import facts, spread
 from tests.perf.revoke.sidecar import AGENT
-from tests.perf.revoke.world import NAMESPACE, SERVER, WAIT_SECONDS, World, running_world
+from tests.perf.revoke.world import NAMESPACE, SERVER, WAIT_SECONDS, World, Writer, running_world
 from tests.tools.controller_process import ControllerProcess
 from tests.tools.waiting import eventually
 
@@ -76,12 +77,16 @@ def _filled(folder: Path, grants: Mapping[str, range]) -> Iterator[World]:
             options = world.pods.options(f"127.0.0.1:{controller.port}")
             with running_fleet([options]):
                 eventually(lambda: _is_enforced(world), "all is enforced")
+            controller.end()
         etcd = Etcd(world.cluster)
         server, grant = etcd.read("MCPServer", SERVER), etcd.read("MCPAccessGrant", AGENT)
         world.cluster.kill("kube-apiserver")
         for name, numbers in grants.items():
             etcd.write(copies(server, grant, name, numbers))
         world.cluster.start()
+        world.writer = Writer(world.cluster.kubeconfig)
+        followed = world.writer.is_followed
+        eventually(lambda: all(map(followed, KINDS)), "they can be followed", WAIT_SECONDS)
         _tell("the objects are there")
         yield world
 
@@ -107,14 +112,16 @@ def _tell(what: str) -> None:
 def _start(world: World) -> Start:
     """Start one, until it has nothing more to do."""
     began = time.monotonic()
-    with _controller(world) as controller:
+    with world.controller("one") as controller:
         ready = time.monotonic() - began
+        eventually(controller.leads, "it leads", WAIT_SECONDS)
         settled = _settled(controller) - began
         used = usage([controller.pid])
         peak = int(_PEAK.findall(Path(f"/proc/{controller.pid}/status").read_text())[0]) / 1024
         calls: Counter[str] = Counter()
         for verb, count in _CALLS.findall(controller.metrics()):
             calls[verb] += int(float(count))
+        controller.end()  # the next one need not wait for its lease
     return Start(ready, settled, used.cpu_seconds, used.rss_mb, peak, dict(calls))
 
 

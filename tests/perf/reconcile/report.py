@@ -19,7 +19,7 @@ class Start:
     """A controller that starts.
 
     Args:
-        ready_seconds: until it knows all objects and leads.
+        ready_seconds: until it knows all objects.
         settled_seconds: until it asks nothing more.
         cpu_seconds, mb: of the controller, by then; peak_mb: at most.
         calls: of the API server, by verb.

@@ -36,6 +36,21 @@ class Writer:
         address = cluster["server"].removeprefix("https://")
         self._connection = http.client.HTTPSConnection(address, context=context)
 
+    def is_followed(self, kind: str) -> bool:
+        """Whether the API server serves watches of a kind; after its start that takes a while."""
+        path = f"/apis/mcpruntime.org/v1alpha1/{PLURALS[kind]}"
+        listed = self._get(f"{path}?limit=1")
+        if listed is None:
+            return False
+        version = json.loads(listed)["metadata"]["resourceVersion"]
+        return self._get(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}") is not None
+
+    def _get(self, path: str) -> bytes | None:
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        return text if answer.status == 200 else None
+
     def patch(self, kind: str, name: str, spec: Any) -> int:
         """Change an object; when the API server had answered, nanoseconds."""
         path = f"/apis/mcpruntime.org/v1alpha1/namespaces/{NAMESPACE}/{PLURALS[kind]}/{name}"
