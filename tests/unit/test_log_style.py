@@ -29,7 +29,16 @@ NAMES = {
         "days",
         "seconds",
     ),
-    *("server", "mode", "policy_revision", "source", "ready", "check_address", "metrics_port"),
+    *(
+        "server",
+        "mode",
+        "policy_revision",
+        "source",
+        "ready",
+        "check_address",
+        "metrics_port",
+        "port",
+    ),
     *("issuer", "keys", "principal", "unit", "units"),
     *("kind", "namespace", "object"),  # a custom resource
     *("controller", "gateway", "leader", "standing", "secret", "names"),  # who follows whom
