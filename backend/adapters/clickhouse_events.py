@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -37,6 +38,11 @@ _BY_ID: Final = ANY_TYPE | {"min_table_rows_to_use_projection_index": "0"}
 _PAGE: Final = (
     f"{READ} FROM events WHERE {{where}}"
     " ORDER BY event_time DESC, event_id DESC LIMIT {{limit:UInt32}}"
+)
+# What has an id: mostly so few that they are sorted afterwards.
+_FEW: Final = (
+    f"SELECT * FROM ({READ}, event_time FROM events WHERE {{where}} LIMIT {{{{limit:UInt32}}}})"
+    " ORDER BY event_time {order}, event_id {order}"
 )
 _SPAN: Final = (
     "SELECT count(), toUnixTimestamp64Milli(min(event_time)),"
@@ -80,8 +86,11 @@ class EventQueries:
         found = conditions(asked)
         if after:
             found.after(after)
-        if any(getattr(asked, name) for name in _IDS) and not self._bound(found):
-            return Page([], None)
+        if any(getattr(asked, name) for name in _IDS):
+            few = self._few(found, limit + 1, "DESC", _of_a_page())
+            if len(few) <= limit:
+                return Page(self._with_outcomes(few), None)
+            self._bind(found)
         events = self._page(asked, found, limit + 1)
         if len(events) <= limit:
             return Page(self._with_outcomes(events), None)
@@ -116,9 +125,11 @@ class EventQueries:
         if not request_id:
             return []
         found = conditions(EventFilter(request_id=request_id, within=within))
-        if not self._bound(found):
-            return []
         found.add("event_type NOT IN {internal:Array(String)}", internal=_INTERNAL)
+        few = self._few(found, MOST_OF_A_REQUEST, "ASC")
+        if len(few) < MOST_OF_A_REQUEST:
+            return self._with_outcomes(few)
+        self._bind(found)
         sql = _PAGE.replace(" DESC", "").format(where=found.sql)
         rows = self._readers.rows(sql, found.given | {"limit": MOST_OF_A_REQUEST}, ANY_TYPE)
         return self._with_outcomes([event_of(row) for row in rows])
@@ -137,11 +148,23 @@ class EventQueries:
         latest = self._page(EventFilter(), found, 1)
         return Summary(int(events), int(servers), latest[0] if latest else None)
 
-    def _bound(self, found: Conditions) -> bool:
-        """Bound what is asked by the time that it lies in; False when there is none.
+    def _few(
+        self,
+        found: Conditions,
+        limit: int,
+        order: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[StoredEvent]:
+        """All that there are, in order; as many as `limit` may not be all, nor the first ones.
 
-        A projection finds that time by the id; it cannot read in order.
+        A projection finds them by the id; it cannot read in order.
         """
+        sql = _FEW.format(where=found.sql, order=order)
+        rows = self._readers.rows(sql, found.given | {"limit": limit}, {**_BY_ID, **settings})
+        return [event_of(row[:-1]) for row in rows]
+
+    def _bind(self, found: Conditions) -> None:
+        """Bind what is asked to the time that it lies in."""
         ((rows, least, most),) = self._readers.rows(
             _SPAN.format(where=found.sql), found.given, _BY_ID
         )
@@ -152,10 +175,9 @@ class EventQueries:
                 least=least,
                 most=most,
             )
-        return bool(rows)
 
     def _page(self, asked: EventFilter, found: Conditions, limit: int) -> list[StoredEvent]:
-        settings = ({} if asked.event_type else ANY_TYPE) | {"max_memory_usage": str(PAGE_BYTES)}
+        settings = ({} if asked.event_type else ANY_TYPE) | _of_a_page()
         sql = _PAGE.format(where=found.sql)
         rows = self._readers.rows(sql, found.given | {"limit": limit}, settings)
         return [event_of(row) for row in rows]
@@ -202,6 +224,10 @@ def _merged(event: StoredEvent, outcomes: Mapping[tuple[str, str], str]) -> Stor
         return event
     added = {name: told[name] for name in OUTCOME_MEMBERS if name in told and name not in call}
     return structs.replace(event, payload=orjson.dumps(call | added).decode())
+
+
+def _of_a_page() -> dict[str, str]:
+    return {"max_memory_usage": str(PAGE_BYTES)}
 
 
 def _key(event: StoredEvent) -> tuple[datetime, str]:
