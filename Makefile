@@ -83,10 +83,10 @@ bench-pipeline: $(VENV)/installed-test build/kafka/installed ## what an event co
 bench-query: $(VENV)/installed-test ## what the api's questions cost beside the bare engine (4 minutes)
 	$(BIN)/python -m tests.perf.query $(BENCH_ARGS)
 
-bench-revoke: $(VENV)/installed-test build/kubernetes/installed ## how soon a revocation counts on 1, 10, 100 sidecars (9 minutes)
+bench-revoke: $(VENV)/installed-test build/kubernetes/installed ## how soon a revocation counts on 1, 10, 100 sidecars (6 minutes)
 	$(BIN)/python -m tests.perf.revoke $(BENCH_ARGS)
 
-bench-reconcile: $(VENV)/installed-test build/kubernetes/installed ## what 1,000 servers and 100,000 grants cost the controller (8 minutes)
+bench-reconcile: $(VENV)/installed-test build/kubernetes/installed ## what 1,000 servers and 100,000 grants cost the controller (7 minutes)
 	$(BIN)/python -m tests.perf.reconcile $(BENCH_ARGS)
 
 generate: $(VENV)/installed-test ## write protos/gen and k8s/crds anew from their sources
