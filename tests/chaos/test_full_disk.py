@@ -1,6 +1,5 @@
 """A disk that takes nothing: durable denies, best effort drops and tells; both recover."""
 
-
 import aiohttp
 import pytest
 
