@@ -71,7 +71,8 @@ def test_a_running_server_is_governed(tmp_path: Path) -> None:
 def test_an_upstream_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     """The address and the mend, and nothing is left of the start."""
     url = f"http://127.0.0.1:{free_base()}/mcp"
-    result = sentinel("up", "--state", str(tmp_path / "s"), "--upstream", url)
+    base = ("--port-base", str(free_base()))
+    result = sentinel("up", "--state", str(tmp_path / "s"), "--upstream", url, *base)
     assert result.returncode == 1
     assert result.stderr == (
         f"error: the upstream `{url}` does not answer; start it, or name another with --upstream\n"
