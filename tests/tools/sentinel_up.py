@@ -23,7 +23,8 @@ MODERN = "2026-07-28"
 
 def free_base() -> int:
     """A port base whose ports are all free."""
-    return free_ports(Ports().backend_metrics - Ports().base + 1)[0]
+    highest = max(Ports(0).needed(starts_upstream=True).values())
+    return free_ports(highest + 1)[0]
 
 
 def sentinel(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
