@@ -51,7 +51,7 @@ unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs on
 contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (4 minutes)
 	$(PAIRED) tests/contract
 
-cluster: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## a real Kubernetes API server (1 minute; the first time 10 more)
+cluster: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## a real Kubernetes API server (3 minutes; the first time 10 more)
 	$(PAIRED) tests/cluster
 
 packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (3 minutes; the first time 3 more)
