@@ -9,7 +9,7 @@ from backend.ports.workloads import Happening, Rollout
 Raw = dict[str, Any]
 
 METRICS: Final = "metrics"  # what a component's port for operators is called in its pods
-ABSENT: Final = "install it: `sentinel install`"
+ABSENT: Final = "install it: `kubectl apply -k k8s`"
 _DAEMONS: Final = "DaemonSet"
 _PULLS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 _ENDS: Final = frozenset({"CrashLoopBackOff", "RunContainerError"})

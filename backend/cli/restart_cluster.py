@@ -81,5 +81,5 @@ async def _ours(workloads: Workloads) -> Sequence[str]:
     running = {key for key, each in states.items() if each.status not in absent and each.resource}
     found = [key for key in RESTART_ORDER if key in running and key != "sidecar"]
     if not found:
-        raise NotFound("no component is deployed here; install them: `sentinel install`")
+        raise NotFound("no component is deployed here; install them: `kubectl apply -k k8s`")
     return found

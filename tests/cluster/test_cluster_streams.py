@@ -51,7 +51,7 @@ def test_the_log_before_a_restart(world: World) -> None:
     ("words", "code", "said"),
     [
         (("nothing",), 2, "unknown component `nothing`; known: ingest, processor"),
-        (("ui",), 1, "the component `ui` is not deployed here; install it: `sentinel install`"),
+        (("ui",), 1, "the component `ui` is not deployed here; install it: `kubectl apply -k k8s`"),
         (("sidecar",), 1, "`sidecar` runs in your MCP servers' own pods; use kubectl on these"),
         (("ingest", "--since", "soon"), 2, "Invalid value for '--since'"),
         (("ingest", "--follow", "--previous"), 2, "give one of the two"),
