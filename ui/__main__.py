@@ -20,6 +20,7 @@ from ui.upstream import Api
 
 CONFIGURATION_ERROR: Final = 2
 THREADS: Final = 16
+MOST_BODY_BYTES: Final = 1 << 20  # it is read before anybody is asked who they are
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +49,12 @@ def _serve(settings: Settings) -> None:
     try:
         metrics, _ = start_http_server(settings.metrics_port, settings.host)
         server = waitress.create_server(
-            app, host=settings.host, port=settings.port, threads=THREADS, ident=None
+            app,
+            host=settings.host,
+            port=settings.port,
+            threads=THREADS,
+            ident=None,
+            max_request_body_size=MOST_BODY_BYTES,
         )
     except OSError as error:
         click.echo(f"error: PORT or METRICS_PORT: {error.strerror}; set another", err=True)

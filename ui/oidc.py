@@ -66,7 +66,7 @@ class Provider:
         self._issuer, self._client_id = issuer, client_id
         self._client_secret, self._scopes = client_secret, scopes
         self._redirect_uri = redirect_uri
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._metadata: dict[str, Any] = {}
 
     def url(self, attempt: Attempt) -> str:
@@ -128,17 +128,25 @@ class Provider:
         return client
 
     def _known(self) -> dict[str, Any]:
-        with self._lock:
-            if not self._metadata:
-                url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-                try:
-                    found = _json(url)
-                except (requests.RequestException, ValueError) as error:
-                    raise SignInFailed("the provider is away; try again") from error
-                if found.get("issuer") != self._issuer:
-                    raise SignInFailed("the provider calls itself another issuer; mend OIDC_ISSUER")
-                self._metadata = found
-            return self._metadata
+        if not self._metadata:
+            # One asks; a provider that hangs must not hold the threads of everybody else.
+            if not self._asking.acquire(blocking=False):
+                raise SignInFailed("the provider is being asked; try again in a moment")
+            try:
+                self._metadata = self._ask()
+            finally:
+                self._asking.release()
+        return self._metadata
+
+    def _ask(self) -> dict[str, Any]:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        try:
+            found = _json(url)
+        except (requests.RequestException, ValueError) as error:
+            raise SignInFailed("the provider is away; try again") from error
+        if not isinstance(found, dict) or found.get("issuer") != self._issuer:
+            raise SignInFailed("the provider calls itself another issuer; mend OIDC_ISSUER")
+        return found
 
 
 def _json(url: str) -> Any:

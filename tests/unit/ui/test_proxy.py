@@ -69,14 +69,17 @@ def test_an_export_streams(browser: Browser) -> None:
     assert all(json.loads(line)["event_id"] for line in answer.text.splitlines())
 
 
+def test_a_body_is_bounded(browser: Browser) -> None:
+    """Before anybody is asked who they are."""
+    head = "POST /api/runtime/grants HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+    assert _asked(browser, head).split(b" ", 2)[1] == b"413"
+
+
 @pytest.mark.parametrize("path", ["/api/../login", "/api/./x", "/api/%2e%2e/metrics", "/api/a/.."])
 def test_no_path_leaves_the_api(browser: Browser, path: str) -> None:
     """As it is typed: no client tidies it up on its way."""
-    parts = urlsplit(browser.url)
-    with socket.create_connection((parts.hostname, parts.port), SECONDS) as sent:
-        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {ADMIN}\r\nConnection: close\r\n\r\n"
-        sent.sendall(head.encode())
-        answer = b"".join(iter(lambda: sent.recv(65536), b""))
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {ADMIN}\r\nConnection: close\r\n\r\n"
+    answer = _asked(browser, head)
     assert answer.split(b" ", 2)[1] in {b"404", b"308"}, answer
 
 
@@ -96,3 +99,11 @@ def test_an_api_that_is_away(tmp_path: Path) -> None:
         assert "the api is away; try again" in refused.text
     finally:
         part.kill()
+
+
+def _asked(browser: Browser, head: str) -> bytes:
+    """What is answered to these very bytes, until the connection ends."""
+    parts = urlsplit(browser.url)
+    with socket.create_connection((parts.hostname, parts.port), SECONDS) as sent:
+        sent.sendall(head.encode())
+        return b"".join(iter(lambda: sent.recv(65536), b""))
