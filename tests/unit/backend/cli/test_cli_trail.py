@@ -144,7 +144,8 @@ def test_status_of_a_deployment(run: Run) -> None:
     assert told.exit_code == 0
     heading, *rows = told.output.splitlines()
     assert heading.split() == ["COMPONENT", "NAMESPACE", "RESOURCE", "STATUS", "DETAILS"]
-    assert rows[0].split() == ["Ingest", "-", "Task/backend/ingest", "Ready", "1/1"]
+    row = ["Ingest", "-", "Task/backend/ingest", "Ready", "1/1;", "version", "1.2.3"]
+    assert rows[0].split() == row
     assert run("status", "-o", "name").output.split()[:2] == ["ingest", "processor"]
     listed = json.loads(run("status", "--json").output)["components"]
     assert [each["key"] for each in listed] == run("status", "-o", "name").output.split()

@@ -99,7 +99,9 @@ def test_members_of_a_change() -> None:
     large = {"spec": "x" * (MAX_PAYLOAD_BYTES + 1)}
     key = Key("MCPServer", "team-a", "billing")
     change = Change(key, Action.CHANGED, "file", "billing", large, None, "a.yaml", "2026-01-01")
-    assert set(change_payload(change)) == told("governance.change")
+    nobody = dataclasses.replace(change, actor="unknown", actor_unknown="Kubernetes keeps none")
+    assert set(change_payload(nobody)) == told("governance.change")
+    assert set(change_payload(change)) == told("governance.change") - {"actor_unknown"}
     assert f"{MAX_PAYLOAD_BYTES:,} bytes" in section("governance.change")
     assert all(f"`{action}`" in section("governance.change") for action in Action)
 
