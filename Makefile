@@ -54,10 +54,17 @@ contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installe
 cluster: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## a real Kubernetes API server (3 minutes; the first time 10 more)
 	$(PAIRED) tests/cluster
 
+# Images hold compiled modules without what names things for debuggers.
+ENSURE_STRIP = command -v strip >/dev/null || { echo "installing binutils, for \`strip\` …"; \
+	apt-get install --quiet --quiet --yes --no-install-recommends binutils || { apt-get update && \
+	apt-get install --quiet --quiet --yes --no-install-recommends binutils; }; }
+
 packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (3 minutes; the first time 3 more)
+	@$(ENSURE_STRIP)
 	$(BIN)/pytest tests/packages
 
 images: $(VENV)/installed-test ## make the files of each image as k8s/images/Dockerfile does, and weigh them
+	@$(ENSURE_STRIP)
 	$(BIN)/python -m tests.tools.image_files build/images/latest
 
 e2e: $(VENV)/installed-test $(NPM:=/node_modules/installed) ## real Envoy, servers and clients (9 minutes)
