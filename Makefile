@@ -37,7 +37,7 @@ install: $(VENV)/installed ## install what `sentinel` needs into .venv, from the
 up: install ## run the whole stack on loopback (UP_ARGS="--port-base 9000 …" for more)
 	@$(BIN)/sentinel up $(UP_ARGS)
 
-test: lint unit contract cluster packages e2e chaos-bounded ## run all tests and checks (28 minutes; the first time 15 more)
+test: lint unit contract cluster packages e2e chaos-bounded ## run all tests and checks (32 minutes; the first time 20 more)
 
 lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/ruff format --check .
@@ -45,7 +45,7 @@ lint: $(VENV)/installed-test ## format, lint, types, imports (1 minute)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (9 minutes)
+unit: $(VENV)/installed-test $(VENDORED)/node_modules/installed ## what needs one component at a time, fuzzing included (7 minutes)
 	$(PAIRED) tests/fuzz tests/unit
 
 contract: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## one suite a port, run against every adapter (4 minutes)
@@ -59,7 +59,7 @@ ENSURE_STRIP = command -v strip >/dev/null || { echo "installing binutils, for \
 	apt-get install --quiet --quiet --yes --no-install-recommends binutils || { apt-get update && \
 	apt-get install --quiet --quiet --yes --no-install-recommends binutils; }; }
 
-packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (3 minutes; the first time 3 more)
+packages: $(VENV)/installed-test build/kafka/installed build/kubernetes/installed ## each component, started from the files of its image (2 minutes; the first time 3 more)
 	@$(ENSURE_STRIP)
 	$(BIN)/pytest tests/packages
 
