@@ -253,6 +253,7 @@ async def test_stop_ends_a_stalled_request_under_its_deadline(ingest, running, r
     ingest.behaviour = "accept"
     async with running() as emitter:
         second = emitter.gateway_start
+        await soon(lambda: emitter.counts().sent == 3)
     ingest.check_accounts({first: 2, second: 1})
 
 
