@@ -114,7 +114,7 @@ def options(ingest: TestIngest, tmp_path: Path) -> dict[str, Any]:
         "flush_seconds": 0.01,
         "heartbeat_seconds": 3600.0,
         "request_timeout_seconds": SECONDS,
-        "slow_seconds": 0.05,
+        "slow_seconds": 1.0,
         "retry_max_seconds": 0.02,
     }
 
