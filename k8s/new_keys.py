@@ -1,7 +1,7 @@
 """Make the keys of Secret `mcp-sentinel-secrets` (02-secrets.yaml), as a patch for kubectl:
 
-kubectl patch secret mcp-sentinel-secrets --namespace mcp-sentinel --type=json \\
-    --patch "$(python3 k8s/new_keys.py)"
+python3 k8s/new_keys.py | kubectl patch secret mcp-sentinel-secrets \\
+    --namespace mcp-sentinel --type=json --patch-file=/dev/stdin
 
 It is refused where there are keys already: they are in use, and changed one by one.
 """

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extauthz.core.config import load
 from tests.tools.kube_binaries import ROOT, binaries
 from tests.tools.kube_cluster import KubeCluster, running_cluster
 from tests.tools.kube_manifests import EXAMPLE, K8S, named, rendered_text, workloads
+from ui.settings import Settings as UiSettings
 
 DOCUMENT = (ROOT / "docs/kubernetes.md").read_text()
 SECTIONS = {"Installation": 4, "First steps": 11}  # with how many commands at least
@@ -98,6 +100,9 @@ def test_own_settings_are_taken(tmp_path: Path) -> None:
     config = named(objects, "ConfigMap")["mcp-sentinel", "mcp-sentinel-config"]["data"]
     assert (config["MCP_CLUSTER_NAME"], config["OIDC_AUDIENCE"]) == ("europe", "sentinel")
     assert config["ACCESS_URL"] == "kubernetes://"
+    ui = named(objects, "ConfigMap")["mcp-sentinel", "mcp-sentinel-ui-config"]["data"]
+    signs_in = {"OIDC_ISSUER": config["OIDC_ISSUER"], "OIDC_CLIENT_ID": config["OIDC_AUDIENCE"]}
+    assert load(UiSettings, ui | signs_in).public_url == "https://sentinel.example.org"
     images = {one["image"] for each in workloads(objects) for one in each.containers}
     assert "example/mcp-sentinel-backend:0.1.0" in images
     assert "mcp-sentinel-envoy:0.1.0" in images

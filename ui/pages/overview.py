@@ -13,6 +13,7 @@ FILTERS: Final = (
 )  # fmt: skip
 ROWS: Final = 50
 TOP: Final = 6
+NEWEST: Final = 200  # denials whose reasons are counted
 
 
 def new_overview(api: Api) -> Blueprint:
@@ -33,6 +34,7 @@ def new_overview(api: Api) -> Blueprint:
             summary=seen.get("/api/dashboard/summary"),
             audit=_audit(seen, about.since_text),
             reasons=_reasons(seen, about.since_text),
+            newest=NEWEST,
             **_events(seen),
         )
 
@@ -80,7 +82,7 @@ def _audit(seen: Viewer, since: str) -> Any:
 def _reasons(seen: Viewer, since: str) -> list[tuple[str, int]]:
     """Why the newest calls were denied, the most frequent first."""
     answer = seen.ask(
-        "GET", "/api/events/filter", {"decision": "deny", "since": since, "limit": 1000}
+        "GET", "/api/events/filter", {"decision": "deny", "since": since, "limit": NEWEST}
     )
     counts: dict[str, int] = {}
     for event in answer.body["events"] if answer.ok else []:
